@@ -1,0 +1,176 @@
+"""The ladder: from self-attention to grouped-query attention.
+
+b batch, n query heads, g key/value heads, r = n // g query heads a group, h head_dim,
+t query positions in this call, s keys. Tensors are (b, heads, tokens, h); in masks True means
+"may attend". g = n is multi-head attention (MHA), g = 1 multi-query (MQA), in between
+grouped-query (GQA).
+"""
+
+import torch
+from torch import nn
+
+
+def attention(q, k, v, mask=None):
+    """Weighted average of the values; the weights say how well each key answers the query.
+
+    q (b, n, t, h), k and v (b, g, s, h), mask (t, s) bool → output (b, n, t, h), weights
+    (b, n, t, s). Query head i reads K/V head i // r; K and V are never copied.
+
+    Raises ValueError if ranks or shapes do not fit, or n is not divisible by g.
+    Source: Vaswani et al. 2017, arXiv 1706.03762; grouping: Ainslie et al. 2023, arXiv 2305.13245.
+
+    >>> x = torch.ones(1, 1, 3, 2)
+    >>> attention(x, x, x)[1][0, 0, 0]
+    tensor([0.3333, 0.3333, 0.3333])
+    """
+    check_shapes(q, k, v, mask)
+    (b, n, t, h), (g, s) = q.shape, k.shape[1:3]
+    r = group_size(n, g)
+    grouped = q.reshape(b, g, r * t, h)  # 06: the queries of a group lie under one another
+    scores = (grouped @ k.mT / h**0.5).reshape(b, n, t, s)
+    if mask is not None:  # 02
+        scores = scores.masked_fill(~mask, float("-inf"))
+    weights = scores.softmax(dim=-1)
+    output = weights.reshape(b, g, r * t, s) @ v
+    return output.reshape(b, n, t, h), weights
+
+
+def causal_mask(t, s):
+    """Which of s keys each of the last t queries may see: itself and everything before it.
+
+    Returns (t, s) bool, True = may attend.
+
+    Raises ValueError if t > s.
+
+    >>> causal_mask(2, 4).int()
+    tensor([[1, 1, 1, 0],
+            [1, 1, 1, 1]], dtype=torch.int32)
+    """
+    if t > s:
+        raise ValueError(f"t ({t}) queries need at least as many keys; s is {s}")
+    return torch.ones(t, s, dtype=torch.bool).tril(s - t)
+
+
+def split_heads(x, n_heads):
+    """Cut the last axis into heads: (b, t, n·h) → (b, n, t, h), a view.
+
+    Raises ValueError if the width is not divisible by n_heads.
+
+    >>> split_heads(torch.arange(6).view(1, 1, 6), 2).tolist()
+    [[[[0, 1, 2]], [[3, 4, 5]]]]
+    """
+    b, t, width = x.shape
+    if width % n_heads:
+        raise ValueError(
+            f"width ({width}) must be divisible by n_heads ({n_heads}); "
+            f"try one of {divisors(width)}"
+        )
+    return x.view(b, t, n_heads, width // n_heads).transpose(1, 2)
+
+
+def merge_heads(x):
+    """Lay the heads side by side again: (b, n, t, h) → (b, t, n·h).
+
+    >>> merge_heads(split_heads(torch.arange(6).view(1, 1, 6), 2)).tolist()
+    [[[0, 1, 2, 3, 4, 5]]]
+    """
+    return x.transpose(1, 2).flatten(2)
+
+
+def group_size(n_heads, n_kv_heads):
+    """How many query heads share one key/value head: r = n // g.
+
+    Raises ValueError if the n query heads cannot share g key/value heads evenly.
+
+    >>> group_size(32, 8)
+    4
+    >>> group_size(32, 5)
+    Traceback (most recent call last):
+    ValueError: n_heads (32) must be divisible by n_kv_heads (5); try one of 1, 2, 4, 8, 16, 32
+    """
+    if n_kv_heads < 1 or n_heads % n_kv_heads:
+        raise ValueError(
+            f"n_heads ({n_heads}) must be divisible by n_kv_heads ({n_kv_heads}); "
+            f"try one of {divisors(n_heads)}"
+        )
+    return n_heads // n_kv_heads
+
+
+class GroupedQueryAttention(nn.Module):
+    """Causal attention with n query heads and g key/value heads, named as in real checkpoints.
+
+    n_kv_heads=None is MHA, n_kv_heads=1 is MQA; head_dim=None is d_model // n_heads.
+    forward: x (b, t, d), a `KVCache` and a rotation `rope(x, start)` of (b, heads, t, h), both
+    optional → output (b, t, d), weights (b, n, t, s).
+
+    Raises ValueError if n is not divisible by g, or d by n where head_dim is not given.
+    Source: Ainslie et al. 2023, arXiv 2305.13245.
+
+    >>> layer = GroupedQueryAttention(d_model=12, n_heads=6, n_kv_heads=2)
+    >>> layer.k_proj.weight.shape, layer(torch.zeros(1, 5, 12))[1].shape
+    (torch.Size([4, 12]), torch.Size([1, 6, 5, 5]))
+    """
+
+    def __init__(self, d_model, n_heads, n_kv_heads=None, head_dim=None, bias=False):
+        super().__init__()
+        n, g = n_heads, n_heads if n_kv_heads is None else n_kv_heads
+        group_size(n, g)
+        if head_dim is None and d_model % n:
+            raise ValueError(
+                f"d_model ({d_model}) must be divisible by n_heads ({n}); "
+                f"try one of {divisors(d_model)}, or give head_dim"
+            )
+        h = head_dim or d_model // n
+        self.n_heads, self.n_kv_heads, self.head_dim = n, g, h
+        self.q_proj = nn.Linear(d_model, n * h, bias)
+        self.k_proj = nn.Linear(d_model, g * h, bias)
+        self.v_proj = nn.Linear(d_model, g * h, bias)
+        self.o_proj = nn.Linear(n * h, d_model, bias)
+
+    def forward(self, x, cache=None, rope=None):
+        t, past = x.shape[1], cache.n_tokens if cache else 0
+        q = split_heads(self.q_proj(x), self.n_heads)
+        k = split_heads(self.k_proj(x), self.n_kv_heads)
+        v = split_heads(self.v_proj(x), self.n_kv_heads)
+        if rope:
+            q, k = rope(q, past), rope(k, past)
+        if cache:
+            k, v = cache.append(k, v)
+        output, weights = attention(q, k, v, causal_mask(t, past + t).to(x.device))
+        return self.o_proj(merge_heads(output)), weights
+
+
+def divisors(x):
+    """The divisors of x as text, for messages.
+
+    >>> divisors(12)
+    '1, 2, 3, 4, 6, 12'
+    """
+    return ", ".join(str(i) for i in range(1, x + 1) if x % i == 0)
+
+
+def check_shapes(q, k, v, mask=None):
+    """Raise ValueError, with both shapes and the remedy, unless attention(q, k, v, mask) fits."""
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if x.ndim != 4:
+            raise ValueError(
+                f"{name} has shape {tuple(x.shape)}; it needs four axes, (b, heads, tokens, h): "
+                "add missing ones with x[None]"
+            )
+    (b, _, t, h), s = q.shape, k.shape[2]
+    if k.shape != v.shape:
+        raise ValueError(
+            f"k {tuple(k.shape)} and v {tuple(v.shape)} must have the same shape (b, g, s, h)"
+        )
+    if q.shape[0] != k.shape[0]:
+        raise ValueError(f"q has batch {b}, k has batch {k.shape[0]}; they must be equal")
+    if h != k.shape[3]:
+        raise ValueError(
+            f"q has head_dim {h}, k has head_dim {k.shape[3]}; a query can only be compared with "
+            "a key of its own width"
+        )
+    if mask is not None and (mask.dtype != torch.bool or mask.shape[-2:] != (t, s)):
+        raise ValueError(
+            f"mask is {mask.dtype} {tuple(mask.shape)}; it must be torch.bool ({t}, {s}), "
+            "True = may attend"
+        )

@@ -1,0 +1,241 @@
+"""attention() and its module against PyTorch, and against the slow obvious loop."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from course_utils.attention import (
+    GroupedQueryAttention,
+    attention,
+    causal_mask,
+    group_size,
+    merge_heads,
+    split_heads,
+)
+
+MANY = settings(max_examples=150, deadline=None, derandomize=True)
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 4e-2}
+
+
+@st.composite
+def calls(draw, dtypes=tuple(TOLERANCE)):
+    """q, k, v and a mask (or None) of small odd shapes, g from 1 to n."""
+    b, r, g, t, s, h = (draw(st.integers(1, top)) for top in (3, 4, 4, 6, 7, 9))
+    dtype = draw(st.sampled_from(dtypes))
+    random = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
+
+    def normal(*shape):
+        return torch.randn(shape, generator=random, dtype=torch.float64).to(dtype)
+
+    mask = None
+    if draw(st.booleans()):
+        mask = torch.rand(t, s, generator=random) < 0.6
+        mask[:, 0] = True  # nobody may be left with nothing to look at
+    return normal(b, r * g, t, h), normal(b, g, s, h), normal(b, g, s, h), mask
+
+
+def close(a, b):
+    tolerance = TOLERANCE[a.dtype]
+    torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance, check_dtype=False)
+
+
+def by_loop(q, k, v, mask):
+    """One head, one query, one key at a time, in plain Python floats."""
+    (b, n, t, h), (g, s) = q.shape, k.shape[1:3]
+    output, weights = torch.zeros(b, n, t, h).double(), torch.zeros(b, n, t, s).double()
+    for x in range(b):
+        for i in range(n):
+            j = i * g // n
+            for y in range(t):
+                e = []
+                for z in range(s):
+                    dot = sum(q[x, i, y, c].item() * k[x, j, z, c].item() for c in range(h))
+                    may = mask is None or mask[y, z]
+                    e.append(math.exp(dot / math.sqrt(h)) if may else 0.0)
+                for z in range(s):
+                    weights[x, i, y, z] = e[z] / sum(e)
+                    for c in range(h):
+                        output[x, i, y, c] += e[z] / sum(e) * v[x, j, z, c].item()
+    return output, weights
+
+
+@MANY
+@given(calls())
+def test_attention_equals_pytorch(call):
+    q, k, v, mask = call
+    output, weights = attention(q, k, v, mask)
+    close(output, F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True))
+    assert weights.shape == (*q.shape[:3], k.shape[2])
+    assert output.dtype == q.dtype
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(calls(dtypes=(torch.float64,)))
+def test_attention_equals_the_loop(call):
+    output, weights = attention(*call)
+    expected_output, expected_weights = by_loop(*call)
+    close(output, expected_output)
+    close(weights, expected_weights)
+
+
+@MANY
+@given(calls(dtypes=(torch.float64,)))
+def test_weights_are_an_average(call):
+    q, k, v, mask = call
+    output, weights = attention(q, k, v, mask)
+    close(weights.sum(-1), torch.ones(q.shape[:3]))
+    assert (weights >= 0).all()
+    if mask is not None:
+        assert (weights[..., ~mask] == 0).all()
+    r = q.shape[1] // k.shape[1]
+    assert (output <= v.amax(2).repeat_interleave(r, 1)[:, :, None] + 1e-12).all()
+
+
+@MANY
+@given(calls(dtypes=(torch.float64,)))
+def test_grouping_equals_repeating_the_heads(call):
+    q, k, v, mask = call
+    r = q.shape[1] // k.shape[1]
+    repeated = (x.repeat_interleave(r, dim=1) for x in (k, v))
+    for mine, expected in zip(attention(*call), attention(q, *repeated, mask), strict=True):
+        close(mine, expected)
+
+
+@MANY
+@given(calls(dtypes=(torch.float64,)), st.randoms(use_true_random=False))
+def test_the_order_of_keys_does_not_matter(call, random):
+    q, k, v, _ = call
+    order = list(range(k.shape[2]))
+    random.shuffle(order)
+    close(attention(q, k[:, :, order], v[:, :, order])[0], attention(q, k, v)[0])
+
+
+def test_attention_never_copies_keys_or_values():
+    n, g, s, h = 32, 4, 512, 64
+    q, k, v = torch.randn(1, n, 1, h), torch.randn(1, g, s, h), torch.randn(1, g, s, h)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        attention(q, k, v)
+    largest = max(event.self_cpu_memory_usage for event in profile.events())
+    assert largest <= 2 * n * s * 4 < k.nbytes  # scores and weights at most, never K
+
+
+@given(st.integers(1, 9), st.integers(0, 9))
+def test_causal_mask_is_the_last_rows_of_the_square_one(t, more):
+    s = t + more
+    square = [[j <= i for j in range(s)] for i in range(s)]
+    assert causal_mask(t, s).tolist() == square[s - t :]
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5), st.integers(1, 6))
+def test_split_and_merge_are_inverse_and_split_is_a_view(b, n, t, h):
+    x = torch.randn(b, t, n * h)
+    heads = split_heads(x, n)
+    assert heads.shape == (b, n, t, h)
+    assert torch.equal(heads[:, n - 1], x[:, :, (n - 1) * h :])
+    assert torch.equal(merge_heads(heads), x)
+    assert heads.data_ptr() == x.data_ptr()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("b, t, n, h", [(1, 1, 1, 3), (2, 5, 3, 4), (3, 7, 4, 2)])
+def test_multi_head_equals_pytorch(b, t, n, h, bias):
+    torch.manual_seed(1)
+    d = n * h
+    mine = GroupedQueryAttention(d, n, bias=bias).double()
+    theirs = torch.nn.MultiheadAttention(d, n, bias=bias, batch_first=True).double()
+    projections = mine.q_proj, mine.k_proj, mine.v_proj
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([p.weight for p in projections]))
+        theirs.out_proj.weight.copy_(mine.o_proj.weight)
+        if bias:
+            theirs.in_proj_bias.copy_(torch.cat([p.bias for p in projections]))
+            theirs.out_proj.bias.copy_(mine.o_proj.bias)
+    x = torch.randn(b, t, d).double()
+    blocked = ~causal_mask(t, t)
+    expected = theirs(x, x, x, attn_mask=blocked, average_attn_weights=False)
+    for got, want in zip(mine(x), expected, strict=True):
+        close(got, want)
+
+
+@pytest.mark.parametrize("g", [1, 2, 3, 6])
+def test_grouped_equals_multi_head_with_repeated_projections(g):
+    torch.manual_seed(2)
+    d, n, h = 10, 6, 4
+    grouped = GroupedQueryAttention(d, n, g, head_dim=h).double()
+    full = GroupedQueryAttention(d, n, head_dim=h).double()
+    state = grouped.state_dict()
+    for name in ("k_proj.weight", "v_proj.weight"):
+        heads = state[name].view(g, h, d).repeat_interleave(n // g, dim=0)
+        state[name] = heads.reshape(n * h, d)
+    full.load_state_dict(state)
+    x = torch.randn(2, 5, d).double()
+    for got, want in zip(grouped(x), full(x), strict=True):
+        close(got, want)
+
+
+def test_names_and_shapes_are_those_of_real_checkpoints():
+    layer = GroupedQueryAttention(d_model=24, n_heads=6, n_kv_heads=2, head_dim=5)
+    shapes = {name: tuple(x.shape) for name, x in layer.state_dict().items()}
+    assert shapes == {
+        "q_proj.weight": (30, 24),
+        "k_proj.weight": (10, 24),
+        "v_proj.weight": (10, 24),
+        "o_proj.weight": (24, 30),
+    }
+
+
+def four(*shape):
+    return torch.zeros(shape)
+
+
+ERRORS = {
+    "n_heads (32) must be divisible by n_kv_heads (5); try one of 1, 2, 4, 8, 16, 32": [
+        lambda: group_size(32, 5),
+        lambda: GroupedQueryAttention(64, 32, 5),
+        lambda: attention(four(1, 32, 2, 3), four(1, 5, 2, 3), four(1, 5, 2, 3)),
+    ],
+    "n_heads (6) must be divisible by n_kv_heads (0); try one of 1, 2, 3, 6": [
+        lambda: GroupedQueryAttention(12, 6, 0),
+    ],
+    "d_model (10) must be divisible by n_heads (4); try one of 1, 2, 5, 10, or give head_dim": [
+        lambda: GroupedQueryAttention(10, 4),
+    ],
+    "width (10) must be divisible by n_heads (4); try one of 1, 2, 5, 10": [
+        lambda: split_heads(four(1, 2, 10), 4),
+    ],
+    "q has shape (3, 2); it needs four axes, (b, heads, tokens, h): add missing ones with x[None]": [
+        lambda: attention(four(3, 2), four(1, 1, 3, 2), four(1, 1, 3, 2)),
+    ],
+    "v has shape (1, 3, 2); it needs four axes, (b, heads, tokens, h): add missing ones with x[None]": [
+        lambda: attention(four(1, 1, 3, 2), four(1, 1, 3, 2), four(1, 3, 2)),
+    ],
+    "q has head_dim 4, k has head_dim 3; a query can only be compared with a key of its own width": [
+        lambda: attention(four(1, 2, 5, 4), four(1, 2, 5, 3), four(1, 2, 5, 3)),
+    ],
+    "q has batch 2, k has batch 1; they must be equal": [
+        lambda: attention(four(2, 1, 5, 4), four(1, 1, 5, 4), four(1, 1, 5, 4)),
+    ],
+    "k (1, 2, 5, 4) and v (1, 2, 6, 4) must have the same shape (b, g, s, h)": [
+        lambda: attention(four(1, 2, 5, 4), four(1, 2, 5, 4), four(1, 2, 6, 4)),
+    ],
+    "mask is torch.bool (5, 6); it must be torch.bool (6, 5), True = may attend": [
+        lambda: attention(*[four(1, 1, 6, 2), *2 * [four(1, 1, 5, 2)]], causal_mask(5, 6)),
+    ],
+    "mask is torch.float32 (2, 2); it must be torch.bool (2, 2), True = may attend": [
+        lambda: attention(*3 * [four(1, 1, 2, 2)], torch.zeros(2, 2)),
+    ],
+    "t (5) queries need at least as many keys; s is 3": [lambda: causal_mask(5, 3)],
+}
+
+
+@pytest.mark.parametrize("text", ERRORS)
+def test_errors_give_the_numbers_and_the_remedy(text):
+    for call in ERRORS[text]:
+        with pytest.raises(ValueError) as error:
+            call()
+        assert str(error.value) == text
