@@ -1,0 +1,49 @@
+"""Keys and values of all tokens so far, so that decoding computes each of them once.
+
+b batch, g key/value heads, s tokens so far, t new tokens, h head_dim.
+"""
+
+import torch
+
+
+class KVCache:
+    """A cache with room for max_tokens, allocated once: appending costs the same at any length.
+
+    `n_tokens` is s, the number of tokens so far; `n_bytes` the memory it holds, full or not.
+
+    Raises ValueError if what is appended has another shape, or does not fit; the cache is then
+    unchanged.
+
+    >>> cache = KVCache(batch=1, n_kv_heads=2, max_tokens=5, head_dim=3)
+    >>> k, v = cache.append(torch.ones(1, 2, 4, 3), torch.ones(1, 2, 4, 3))
+    >>> k.shape, cache.n_tokens, cache.n_bytes  # 2 · 1 · 2 · 5 · 3 elements of 4 bytes
+    (torch.Size([1, 2, 4, 3]), 4, 240)
+    """
+
+    def __init__(self, batch, n_kv_heads, max_tokens, head_dim, dtype=torch.float32, device="cpu"):
+        shape = batch, n_kv_heads, max_tokens, head_dim
+        self.k = torch.zeros(shape, dtype=dtype, device=device)
+        self.v = torch.zeros(shape, dtype=dtype, device=device)
+        self.n_tokens = 0
+
+    @property
+    def n_bytes(self):
+        return self.k.nbytes + self.v.nbytes
+
+    def append(self, k, v):
+        """Write k and v (b, g, t, h) behind what is there → views (b, g, s, h) of everything."""
+        b, g, max_tokens, h = self.k.shape
+        start, end = self.n_tokens, self.n_tokens + k.shape[2]
+        if k.shape != v.shape or k.shape != (b, g, end - start, h):
+            raise ValueError(
+                f"k {tuple(k.shape)} and v {tuple(v.shape)} do not fit this cache; "
+                f"both must be ({b}, {g}, t, {h})"
+            )
+        if end > max_tokens:
+            raise ValueError(
+                f"the cache is full: {start} of {max_tokens} tokens used, {end - start} more do "
+                f"not fit; make it with max_tokens={end} or more"
+            )
+        self.k[:, :, start:end], self.v[:, :, start:end] = k, v
+        self.n_tokens = end
+        return self.k[:, :, :end], self.v[:, :, :end]

@@ -1,0 +1,87 @@
+"""Decoding with a cache equals computing everything at once, at every position."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from course_utils.attention import GroupedQueryAttention
+from course_utils.kv_cache import KVCache
+
+
+def turn(x, start):
+    """A rotation like RoPE's: pairs of x (b, heads, t, h) turn by an angle per position."""
+    angle = torch.arange(start, start + x.shape[2])[:, None] / torch.arange(1, x.shape[3] // 2 + 1)
+    even, odd = x[..., 0::2], x[..., 1::2]
+    cos, sin = angle.cos().to(x), angle.sin().to(x)
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    b=st.integers(1, 3),
+    r=st.integers(1, 3),
+    g=st.integers(1, 3),
+    pairs=st.integers(1, 3),
+    chunks=st.lists(st.integers(1, 4), min_size=1, max_size=6),
+    spare=st.integers(0, 3),
+    rope=st.sampled_from([None, turn]),
+)
+def test_cached_equals_uncached_for_every_chunking(b, r, g, pairs, chunks, spare, rope):
+    torch.manual_seed(0)
+    h, s = 2 * pairs, sum(chunks)
+    layer = GroupedQueryAttention(7, r * g, g, head_dim=h).double()
+    x = torch.randn(b, s, 7).double()
+    cache = KVCache(b, g, s + spare, h, dtype=torch.float64)
+    expected, expected_weights = layer(x, rope=rope)
+    start = 0
+    for chunk in chunks:
+        end = start + chunk
+        output, weights = layer(x[:, start:end], cache, rope)
+        torch.testing.assert_close(output, expected[:, start:end], atol=1e-12, rtol=1e-12)
+        seen = expected_weights[:, :, start:end, :end]
+        torch.testing.assert_close(weights, seen, atol=1e-12, rtol=1e-12)
+        start = end
+        assert cache.n_tokens == end
+
+
+def test_append_returns_views_of_everything_so_far():
+    cache = KVCache(2, 3, 5, 4)
+    first, second = torch.randn(2, 3, 2, 4), torch.randn(2, 3, 1, 4)
+    cache.append(first, -first)
+    k, v = cache.append(second, -second)
+    assert torch.equal(k, torch.cat([first, second], 2))
+    assert torch.equal(v, -k)
+    assert k.data_ptr() == cache.k.data_ptr()
+
+
+@pytest.mark.parametrize("dtype, size", [(torch.float32, 4), (torch.bfloat16, 2)])
+def test_bytes_are_those_of_the_allocated_tensors(dtype, size):
+    cache = KVCache(2, 3, 5, 4, dtype=dtype)
+    assert cache.n_bytes == 2 * 2 * 3 * 5 * 4 * size
+    assert cache.k.dtype == cache.v.dtype == dtype
+
+
+def test_a_full_cache_says_so_and_keeps_what_it_has():
+    cache = KVCache(1, 1, 3, 2)
+    cache.append(*2 * [torch.ones(1, 1, 2, 2)])
+    before = cache.k.clone()
+    with pytest.raises(ValueError) as error:
+        cache.append(*2 * [torch.full((1, 1, 2, 2), 7.0)])
+    assert str(error.value) == (
+        "the cache is full: 2 of 3 tokens used, 2 more do not fit; make it with max_tokens=4 or more"
+    )
+    assert torch.equal(cache.k, before)
+    assert cache.n_tokens == 2
+
+
+@pytest.mark.parametrize(
+    "k, v",
+    [((1, 2, 1, 4), (1, 2, 1, 4)), ((1, 3, 1, 4), (1, 3, 2, 4)), ((1, 3, 1, 5), (1, 3, 1, 5))],
+)
+def test_another_shape_is_refused_with_both_shapes(k, v):
+    cache = KVCache(1, 3, 9, 4)
+    with pytest.raises(ValueError) as error:
+        cache.append(torch.zeros(k), torch.zeros(v))
+    assert str(error.value) == f"k {k} and v {v} do not fit this cache; both must be (1, 3, t, 4)"
+    assert cache.n_tokens == 0
