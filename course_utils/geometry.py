@@ -1,0 +1,144 @@
+"""The geometry of a model's attention, the bytes its cache takes, and a table of real models.
+
+l layers, b batch, n query heads, g key/value heads, r = n // g, h head_dim, d d_model, s tokens.
+Bytes are bytes: 10**9 of them are a GB, 2**30 a GiB.
+"""
+
+import csv
+import difflib
+import functools
+import math
+from dataclasses import dataclass
+
+from course_utils import data_path
+from course_utils.attention import group_size
+
+
+def kv_cache_bytes(n_layers, batch, n_kv_heads, head_dim, n_tokens, bytes_per_element=2):
+    """Bytes of a cache of keys and values, 2 · l · b · g · h · s · bytes_per_element, rounded up.
+
+    bytes_per_element is 4 for float32, 2 for float16 and bfloat16, 1 for 8 bits, 0.5 for 4 bits.
+
+    Raises ValueError if a factor is zero or negative; only n_tokens may be 0, an empty cache.
+    Source: DeepSeek-V2, arXiv 2405.04434, Table 1 (elements per token).
+
+    >>> kv_cache_bytes(n_layers=32, batch=1, n_kv_heads=8, head_dim=128, n_tokens=8192) / 2**30
+    1.0
+    """
+    sizes = {"n_layers": n_layers, "batch": batch, "n_kv_heads": n_kv_heads, "head_dim": head_dim}
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} ({value}) must be at least 1")
+    if n_tokens < 0:
+        raise ValueError(f"n_tokens ({n_tokens}) must not be negative; an empty cache has 0")
+    if bytes_per_element <= 0:
+        raise ValueError(
+            f"bytes_per_element ({bytes_per_element}) must be more than 0; "
+            "try 2 for bfloat16, 1 for 8 bits or 0.5 for 4 bits"
+        )
+    return math.ceil(2 * math.prod(sizes.values()) * n_tokens * bytes_per_element)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The sizes of a model that its attention and its cache depend on.
+
+    head_dim is h, in some models not d // n; latent_dim is what an MLA model caches per token and
+    layer, in elements; windows says which layers see less than all tokens. rope_theta is "learned"
+    for learned positions. confirmed counts independent sources, unsure says what none of them has.
+
+    Raises ValueError if n is not divisible by g.
+
+    >>> llama = Geometry("Llama-3 8B", 32, 32, 8, 128, d_model=4096, max_context=8192)
+    >>> llama.kind, llama.group_size, llama.kv_bytes(n_tokens=1)
+    ('GQA', 4, 131072)
+    """
+
+    name: str
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    d_model: int
+    max_context: int
+    latent_dim: int | None = None
+    windows: str = ""
+    rope_theta: float | str | None = None
+    vocab: int | None = None
+    released: str = ""
+    gated: str = ""
+    mirror: str = ""
+    source: str = ""
+    confirmed: int = 0
+    unsure: str = ""
+
+    def __post_init__(self):
+        group_size(self.n_heads, self.n_kv_heads)
+
+    @property
+    def kind(self):
+        """MHA (g = n), GQA, MQA (g = 1), or MLA, which caches a latent instead of heads."""
+        if self.latent_dim:
+            return "MLA"
+        if self.n_kv_heads == self.n_heads:
+            return "MHA"
+        return "MQA" if self.n_kv_heads == 1 else "GQA"
+
+    @property
+    def group_size(self):
+        """r = n // g, the query heads that share one K/V head."""
+        return self.n_heads // self.n_kv_heads
+
+    @property
+    def is_upper_bound(self):
+        """True if some layers need fewer bytes than `kv_bytes` says: they see only a window."""
+        return bool(self.windows)
+
+    def kv_bytes(self, n_tokens, batch=1, bytes_per_element=2):
+        """Bytes of this model's cache; an upper bound if it has windows.
+
+        Raises ValueError as `kv_cache_bytes` does.
+        Source for MLA: DeepSeek-V2, arXiv 2405.04434, Table 1: d_c + d_h^R = 512 + 64 elements.
+
+        >>> model("DeepSeek-V3 (671B)").kv_bytes(n_tokens=1)  # 576 elements · 61 layers · 2 bytes
+        70272
+        """
+        if not self.latent_dim:
+            g, h = self.n_kv_heads, self.head_dim
+            return kv_cache_bytes(self.n_layers, batch, g, h, n_tokens, bytes_per_element)
+        h = self.latent_dim
+        twice = kv_cache_bytes(self.n_layers, batch, 1, h, n_tokens, bytes_per_element)
+        return (twice + 1) // 2  # K and V are both expanded from the one latent: no factor 2
+
+
+@functools.cache
+def models():
+    """All rows of data/models.csv, in its order.
+
+    >>> [m.name for m in models() if m.kind == "MLA"]
+    ['DeepSeek-V2-Lite (16B)', 'DeepSeek-V2 (236B)', 'DeepSeek-V3 (671B)']
+    """
+    with data_path("models.csv").open(encoding="utf-8", newline="") as file:
+        rows = [
+            {key: int(x) if x.isdigit() else x for key, x in row.items() if x}
+            for row in csv.DictReader(file)
+        ]
+    return tuple(Geometry(**row) for row in rows)
+
+
+def model(name):
+    """The row of the table with this name, upper or lower case.
+
+    Raises KeyError with the nearest names if there is none.
+
+    >>> model("llama-3 8b").n_kv_heads
+    8
+    """
+    table = {m.name.casefold(): m for m in models()}
+    key = name.strip().casefold()
+    if key in table:
+        return table[key]
+    near = [x for x in table if key in x] or difflib.get_close_matches(key, table)
+    names = " or ".join(repr(table[x].name) for x in near[:4])
+    hint = f"did you mean {names}?" if near else "[m.name for m in models()] lists them all"
+    raise KeyError(f"no model named {name!r}; {hint}")

@@ -1,0 +1,396 @@
+"""Laws of course_utils.geometry: the cache formula, and the table of real models."""
+
+import csv
+import dataclasses
+import re
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from course_utils import data_path
+from course_utils.geometry import Geometry, kv_cache_bytes, model, models
+from course_utils.kv_cache import KVCache
+
+# name: kind, bytes a token (bfloat16), bytes a token if the model were MHA; computed without this
+# library, from the published sizes.
+EXPECTED = {
+    "GPT-2 small (124M)": ("MHA", 36_864, 36_864),
+    "GPT-2 medium (355M)": ("MHA", 98_304, 98_304),
+    "GPT-2 large (774M)": ("MHA", 184_320, 184_320),
+    "GPT-2 xl (1.5B)": ("MHA", 307_200, 307_200),
+    "GPT-3 175B": ("MHA", 4_718_592, 4_718_592),
+    "Llama-1 7B": ("MHA", 524_288, 524_288),
+    "Llama-2 7B": ("MHA", 524_288, 524_288),
+    "Llama-2 13B": ("MHA", 819_200, 819_200),
+    "Llama-2 70B": ("GQA", 327_680, 2_621_440),
+    "Llama-3 8B": ("GQA", 131_072, 524_288),
+    "Llama-3 70B": ("GQA", 327_680, 2_621_440),
+    "Llama-3.1 8B": ("GQA", 131_072, 524_288),
+    "Llama-3.1 70B": ("GQA", 327_680, 2_621_440),
+    "Llama-3.1 405B": ("GQA", 516_096, 8_257_536),
+    "Llama-3.2 1B": ("GQA", 32_768, 131_072),
+    "Llama-3.2 3B": ("GQA", 114_688, 344_064),
+    "Mistral-7B-v0.1": ("GQA", 131_072, 524_288),
+    "Mistral-7B-v0.3": ("GQA", 131_072, 524_288),
+    "Mixtral-8x7B-v0.1": ("GQA", 131_072, 524_288),
+    "Falcon-7B": ("MQA", 8_192, 581_632),
+    "Falcon-40B": ("GQA", 122_880, 1_966_080),
+    "Falcon-180B": ("GQA", 163_840, 4_751_360),
+    "PaLM 540B": ("MQA", 120_832, 5_799_936),
+    "StarCoder 15.5B": ("MQA", 20_480, 983_040),
+    "TinyStarCoderPy 164M": ("MQA", 5_120, 61_440),
+    "SantaCoder 1.1B": ("MQA", 12_288, 196_608),
+    "Gemma-2B": ("MQA", 18_432, 147_456),
+    "Gemma-7B": ("MHA", 458_752, 458_752),
+    "Gemma-2 2B": ("GQA", 106_496, 212_992),
+    "Gemma-2 9B": ("GQA", 344_064, 688_128),
+    "Gemma-2 27B": ("GQA", 376_832, 753_664),
+    "Gemma-3 270M": ("MQA", 18_432, 73_728),
+    "Gemma-3 1B": ("MQA", 26_624, 106_496),
+    "Gemma-3 4B": ("GQA", 139_264, 278_528),
+    "Gemma-3 12B": ("GQA", 393_216, 786_432),
+    "Gemma-3 27B": ("GQA", 507_904, 1_015_808),
+    "Qwen2.5-0.5B": ("GQA", 12_288, 86_016),
+    "Qwen2.5-1.5B": ("GQA", 28_672, 172_032),
+    "Qwen2.5-3B": ("GQA", 36_864, 294_912),
+    "Qwen2.5-7B": ("GQA", 57_344, 401_408),
+    "Qwen2.5-14B": ("GQA", 196_608, 983_040),
+    "Qwen2.5-32B": ("GQA", 262_144, 1_310_720),
+    "Qwen2.5-72B": ("GQA", 327_680, 2_621_440),
+    "Qwen3-0.6B": ("GQA", 114_688, 229_376),
+    "Qwen3-1.7B": ("GQA", 114_688, 229_376),
+    "Qwen3-4B": ("GQA", 147_456, 589_824),
+    "Qwen3-8B": ("GQA", 147_456, 589_824),
+    "Qwen3-14B": ("GQA", 163_840, 819_200),
+    "Qwen3-32B": ("GQA", 262_144, 2_097_152),
+    "Qwen3-30B-A3B": ("GQA", 98_304, 786_432),
+    "Qwen3-235B-A22B": ("GQA", 192_512, 3_080_192),
+    "Phi-3-mini-4k (3.8B)": ("MHA", 393_216, 393_216),
+    "Phi-4 (14B)": ("GQA", 204_800, 819_200),
+    "SmolLM2-135M": ("GQA", 23_040, 69_120),
+    "SmolLM2-360M": ("GQA", 40_960, 122_880),
+    "SmolLM2-1.7B": ("MHA", 196_608, 196_608),
+    "SmolLM3-3B": ("GQA", 73_728, 294_912),
+    "TinyLlama-1.1B": ("GQA", 22_528, 180_224),
+    "OLMo-2 1B (0425)": ("MHA", 131_072, 131_072),
+    "OLMo-2 7B (1124)": ("MHA", 524_288, 524_288),
+    "OLMo-2 13B (1124)": ("MHA", 819_200, 819_200),
+    "OLMo-2 32B (0325)": ("GQA", 262_144, 1_310_720),
+    "gpt-oss-20b": ("GQA", 49_152, 393_216),
+    "gpt-oss-120b": ("GQA", 73_728, 589_824),
+    "DeepSeek-LLM 67B": ("GQA", 389_120, 3_112_960),
+    "DeepSeek-V2-Lite (16B)": ("MLA", 31_104, 221_184),
+    "DeepSeek-V2 (236B)": ("MLA", 69_120, 3_932_160),
+    "DeepSeek-V3 (671B)": ("MLA", 70_272, 3_997_696),
+}
+WINDOWED = {
+    "GPT-3 175B": "banded sparse attention in every other layer",
+    "Mistral-7B-v0.1": "sliding window of 4096 tokens in every layer",
+    "Gemma-2 2B": "sliding window of 4096 tokens in every other layer",
+    "Gemma-2 9B": "sliding window of 4096 tokens in every other layer",
+    "Gemma-2 27B": "sliding window of 4096 tokens in every other layer",
+    "Gemma-3 270M": "sliding window of 512 tokens in 5 of 6 layers",
+    "Gemma-3 1B": "sliding window of 512 tokens in 5 of 6 layers",
+    "Gemma-3 4B": "sliding window of 1024 tokens in 5 of 6 layers",
+    "Gemma-3 12B": "sliding window of 1024 tokens in 5 of 6 layers",
+    "Gemma-3 27B": "sliding window of 1024 tokens in 5 of 6 layers",
+    "Phi-3-mini-4k (3.8B)": "sliding window of 2047 tokens in every layer",
+    "gpt-oss-20b": "sliding window of 128 tokens in every other layer",
+    "gpt-oss-120b": "sliding window of 128 tokens in every other layer",
+}
+HEAD_DIM_IS_NOT_D_OVER_N = {
+    "PaLM 540B",
+    "Gemma-7B",
+    "Gemma-2 2B",
+    "Gemma-2 9B",
+    "Gemma-2 27B",
+    "Gemma-3 270M",
+    "Gemma-3 1B",
+    "Gemma-3 4B",
+    "Gemma-3 12B",
+    "Gemma-3 27B",
+    "Qwen3-0.6B",
+    "Qwen3-4B",
+    "Qwen3-32B",
+    "Qwen3-30B-A3B",
+    "Qwen3-235B-A22B",
+    "gpt-oss-20b",
+    "gpt-oss-120b",
+    "DeepSeek-V2 (236B)",
+    "DeepSeek-V3 (671B)",
+}
+MIB, GIB = 2**20, 2**30
+small = st.integers(1, 4)
+width = st.sampled_from([torch.float32, torch.bfloat16, torch.int8])
+
+
+def geometry(n_heads=6, n_kv_heads=2, **more):
+    """A small geometry in which all letters differ."""
+    sizes = {"n_layers": 3, "head_dim": 5, "d_model": 32, "max_context": 64} | more
+    return Geometry("toy", n_heads=n_heads, n_kv_heads=n_kv_heads, **sizes)
+
+
+def rows():
+    with data_path("models.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# The formula
+
+
+@given(l=small, b=small, g=small, h=small, s=st.integers(0, 5), dtype=width)
+def test_the_formula_counts_what_allocated_keys_and_values_take(l, b, g, h, s, dtype):
+    tensors = [torch.zeros(b, g, s, h, dtype=dtype) for _ in range(l) for _ in ("k", "v")]
+    allocated = sum(x.nbytes for x in tensors)
+    assert kv_cache_bytes(l, b, g, h, s, dtype.itemsize) == allocated
+    assert kv_cache_bytes(l, b, g, h, s, dtype.itemsize / 2) == allocated / 2
+    toy = geometry(n_heads=2 * g, n_kv_heads=g, n_layers=l, head_dim=h)
+    assert toy.kv_bytes(s, b, dtype.itemsize) == allocated
+
+
+@given(l=small, b=small, g=small, h=small, s=small)
+def test_the_formula_is_one_KVCache_a_layer(l, b, g, h, s):
+    layers = [KVCache(b, g, s, h, dtype=torch.bfloat16) for _ in range(l)]
+    assert kv_cache_bytes(l, b, g, h, s) == sum(cache.n_bytes for cache in layers)
+
+
+@given(l=small, b=small, latent=st.integers(1, 9), s=st.integers(0, 5), dtype=width)
+def test_MLA_counts_one_latent_a_token_and_layer(l, b, latent, s, dtype):
+    latents = [torch.zeros(b, s, latent, dtype=dtype) for _ in range(l)]
+    toy = geometry(n_layers=l, latent_dim=latent)
+    assert toy.kv_bytes(s, b, dtype.itemsize) == sum(x.nbytes for x in latents)
+
+
+@pytest.mark.parametrize("toy", [geometry(), geometry(latent_dim=7)], ids=["GQA", "MLA"])
+@given(s=small, b=small, x=st.sampled_from([0.5, 1, 2, 4]), times=st.integers(1, 5))
+def test_bytes_are_linear_in_tokens_batch_and_bytes_per_element(toy, s, b, x, times):
+    # an even batch: whole bytes also at 4 bits and an odd latent
+    once = toy.kv_bytes(s, 2 * b, x)
+    assert toy.kv_bytes(times * s, 2 * b, x) == times * once
+    assert toy.kv_bytes(s, times * 2 * b, x) == times * once
+    assert toy.kv_bytes(s, 2 * b, times * x) == times * once
+
+
+@given(l=small, b=small, g=small, h=small, s=small)
+def test_sharing_shrinks_the_cache_by_r_and_query_heads_do_not_count(l, b, g, h, s):
+    whole = kv_cache_bytes(l, b, 12, h, s)
+    assert 12 * kv_cache_bytes(l, b, 1, h, s) == whole  # MQA
+    assert 12 // g * kv_cache_bytes(l, b, g, h, s) == whole  # GQA: r times smaller
+    few = geometry(n_heads=g, n_kv_heads=g, n_layers=l, head_dim=h)
+    many = geometry(n_heads=7 * g, n_kv_heads=g, n_layers=l, head_dim=h)
+    assert few.kv_bytes(s, b) == many.kv_bytes(s, b)
+
+
+def test_bytes_are_whole_numbers_rounded_up():
+    assert kv_cache_bytes(1, 1, 1, 1, 1, 0.5) == 1
+    assert kv_cache_bytes(1, 1, 1, 1, 1, 0.75) == 2  # 12 bits
+    assert geometry(n_layers=1, latent_dim=1).kv_bytes(1, 1, 0.5) == 1  # 4 bits
+    assert isinstance(kv_cache_bytes(3, 1, 2, 5, 7, 0.5), int)
+    assert isinstance(geometry(latent_dim=7).kv_bytes(7, 1, 0.5), int)
+    assert isinstance(geometry().kv_bytes(7), int)
+
+
+# The lecture's numbers
+
+
+def test_the_lecture_GPT_3():
+    gpt3 = model("GPT-3 175B")
+    assert gpt3.kv_bytes(1) == 4.5 * MIB
+    assert gpt3.kv_bytes(1024) == 4.5 * GIB == 4_831_838_208
+    assert gpt3.kv_bytes(gpt3.max_context) == 9 * GIB == 9_663_676_416
+    assert kv_cache_bytes(96, 1, 1, 128, 1024) == 48 * MIB
+    assert kv_cache_bytes(96, 1, 8, 128, 1024) == 384 * MIB
+    assert kv_cache_bytes(96, 1, 1, 128, 2048) == 96 * MIB
+    assert kv_cache_bytes(96, 1, 8, 128, 2048) == 768 * MIB
+
+
+def test_the_lecture_left_h_out():
+    """96 · 1 · 8 · 1024 · 2 · 2 is 3 MiB, 128 times less than the 384 MB the lecture prints."""
+    assert kv_cache_bytes(96, 1, 8, 128, 1024) == 128 * (96 * 1 * 8 * 1024 * 2 * 2)
+
+
+@pytest.mark.parametrize("g, gigabytes", [(128, 399.77), (8, 24.99), (1, 3.12)])
+def test_the_lecture_DeepSeek_at_100_000_tokens(g, gigabytes):
+    assert round(kv_cache_bytes(61, 1, g, 128, 100_000) / 1e9, 2) == gigabytes
+
+
+def test_what_DeepSeek_really_caches():
+    v3 = model("DeepSeek-V3 (671B)")
+    assert v3.kv_bytes(1) == 70_272
+    assert round(v3.kv_bytes(100_000) / 1e9, 2) == 7.03
+    heads = {g: kv_cache_bytes(61, 1, g, 128, 1) for g in (128, 8, 1)}
+    assert round(heads[128] / v3.kv_bytes(1), 1) == 56.9
+    assert round(heads[8] / v3.kv_bytes(1), 2) == 3.56
+    assert v3.kv_bytes(1) / heads[1] == 2.25  # more than MQA
+
+
+# The table of real models
+
+
+def test_the_table_has_these_models_in_this_order():
+    assert [m.name for m in models()] == list(EXPECTED)
+    assert len(EXPECTED) == 68
+    assert models() is models()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_model_against_numbers_worked_out_elsewhere(name):
+    m, (kind, per_token, if_mha) = model(name), EXPECTED[name]
+    assert (m.kind, m.kv_bytes(1)) == (kind, per_token)
+    assert kv_cache_bytes(m.n_layers, 1, m.n_heads, m.head_dim, 1) == if_mha
+    assert m.n_heads % m.n_kv_heads == 0
+    assert m.group_size * m.n_kv_heads == m.n_heads
+    if kind != "MLA":
+        assert m.group_size * per_token == if_mha
+
+
+def test_head_dim_is_not_d_over_n():
+    differ = {m.name for m in models() if m.n_heads * m.head_dim != m.d_model}
+    assert differ == HEAD_DIM_IS_NOT_D_OVER_N
+    assert len(differ) == 19
+
+
+def test_Falcon_7B_is_MQA_though_its_config_says_71():
+    falcon = model("Falcon-7B")
+    assert (falcon.kind, falcon.n_kv_heads, falcon.group_size) == ("MQA", 1, 71)
+
+
+def test_DeepSeek_V3_is_MLA_though_its_config_says_128():
+    v3 = model("DeepSeek-V3 (671B)")
+    assert (v3.kind, v3.n_heads, v3.n_kv_heads) == ("MLA", 128, 128)
+    assert dataclasses.replace(v3, latent_dim=None).kind == "MHA"
+    assert {m.latent_dim for m in models()} == {None, 512 + 64}
+
+
+def test_windowed_models_are_upper_bounds():
+    assert {m.name: m.windows for m in models() if m.is_upper_bound} == WINDOWED
+    assert not model("Llama-3 8B").is_upper_bound
+
+
+@pytest.mark.parametrize(
+    "n, g, latent_dim, kind, r",
+    [
+        (8, 8, None, "MHA", 1),
+        (8, 4, None, "GQA", 2),
+        (8, 1, None, "MQA", 8),
+        (8, 8, 24, "MLA", 1),
+        (1, 1, None, "MHA", 1),
+    ],
+)
+def test_kind_and_group_size(n, g, latent_dim, kind, r):
+    toy = geometry(n, g, latent_dim=latent_dim)
+    assert (toy.kind, toy.group_size) == (kind, r)
+
+
+@pytest.mark.parametrize("name", ["Llama-3 8B", " llama-3 8b ", "LLAMA-3 8B"])
+def test_lookup_ignores_case_and_outer_spaces_only(name):
+    assert model(name).name == "Llama-3 8B"
+
+
+def test_names_stay_different_without_case():
+    assert len({m.name.casefold().strip() for m in models()}) == len(models())
+
+
+# The file
+
+
+def test_columns_are_the_fields_of_Geometry():
+    fields = [field.name for field in dataclasses.fields(Geometry)]
+    assert list(rows()[0]) == fields
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row["name"])
+def test_every_cell_has_its_own_kind_of_content(row):
+    pattern = {
+        "latent_dim": r"(576)?",
+        "windows": r"((sliding window of \d+ tokens|banded sparse attention) in "
+        r"(every layer|every other layer|5 of 6 layers))?",
+        "rope_theta": r"\d+|learned" + ("|" if row["name"] == "PaLM 540B" else ""),
+        "released": r"20[12]\d-(0[1-9]|1[0-2])",
+        "gated": "yes|no|unclear|unreleased",
+        "mirror": r"([\w.-]+/[\w.-]+)?",
+        "source": r"\S.*\S",
+        "confirmed": "[0-3]",
+        "unsure": r"(.+ from memory|vocab rounded: .+)?",
+        "name": r"\S.*\S",
+    }
+    for column, cell in row.items():
+        assert re.fullmatch(pattern.get(column, r"[1-9]\d*"), cell), (column, cell)
+        if column != "unsure":
+            assert not re.search(r"memory|recheck|confirmed|uncertain|window \d", cell), column
+    assert row["unsure"] or row["confirmed"] != "0"
+
+
+def test_empty_cells_and_numbers_are_read_as_such():
+    palm, gpt2, llama = model("PaLM 540B"), model("GPT-2 xl (1.5B)"), model("Llama-3 8B")
+    assert (palm.rope_theta, gpt2.rope_theta, llama.rope_theta) == (None, "learned", 500_000)
+    assert (llama.vocab, llama.confirmed, llama.unsure) == (128_256, 3, "")
+    assert (llama.gated, llama.mirror) == ("yes", "NousResearch/Meta-Llama-3-8B")
+    assert model("OLMo-2 1B (0425)").confirmed == 0
+
+
+# Errors say what is wrong and what to do
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"n_layers": 0}, "n_layers (0) must be at least 1"),
+        ({"batch": -2}, "batch (-2) must be at least 1"),
+        ({"n_kv_heads": 0}, "n_kv_heads (0) must be at least 1"),
+        ({"head_dim": -1}, "head_dim (-1) must be at least 1"),
+        ({"n_tokens": -1}, "n_tokens (-1) must not be negative; an empty cache has 0"),
+        (
+            {"bytes_per_element": 0},
+            "bytes_per_element (0) must be more than 0; "
+            "try 2 for bfloat16, 1 for 8 bits or 0.5 for 4 bits",
+        ),
+    ],
+)
+def test_senseless_sizes_are_refused(wrong, message):
+    sizes = {"n_layers": 2, "batch": 3, "n_kv_heads": 4, "head_dim": 5, "n_tokens": 6}
+    with pytest.raises(ValueError) as error:
+        kv_cache_bytes(**sizes | wrong)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("latent_dim", [None, 7])
+def test_kv_bytes_refuses_senseless_sizes_too(latent_dim):
+    with pytest.raises(ValueError, match=r"batch \(0\) must be at least 1"):
+        geometry(latent_dim=latent_dim).kv_bytes(5, batch=0)
+
+
+@pytest.mark.parametrize(
+    "n, g, divisors",
+    [(32, 5, "1, 2, 4, 8, 16, 32"), (12, 24, "1, 2, 3, 4, 6, 12"), (9, 0, "1, 3, 9")],
+)
+def test_groups_must_divide_the_heads(n, g, divisors):
+    with pytest.raises(ValueError) as error:
+        geometry(n, g)
+    expected = f"n_heads ({n}) must be divisible by n_kv_heads ({g}); try one of {divisors}"
+    assert str(error.value) == expected
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        (
+            "Llama 3 8B",
+            "no model named 'Llama 3 8B'; "
+            "did you mean 'Llama-3 8B' or 'Llama-3.1 8B' or 'Llama-3 70B'?",
+        ),
+        ("falcon-7", "no model named 'falcon-7'; did you mean 'Falcon-7B'?"),
+        ("xyzzy", "no model named 'xyzzy'; [m.name for m in models()] lists them all"),
+    ],
+)
+def test_an_unknown_name_suggests_the_nearest(name, message):
+    with pytest.raises(KeyError) as error:
+        model(name)
+    assert error.value.args == (message,)
+
+
+def test_a_geometry_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        model("Llama-3 8B").n_kv_heads = 32
