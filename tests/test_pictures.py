@@ -1,0 +1,145 @@
+"""Figures and flipbooks, on the kernel's side; what the browser does is in tests/browser."""
+
+import base64
+import io
+import struct
+
+import pytest
+import torch
+import traitlets
+from PIL import Image
+
+from course_utils import figures
+from course_utils.flipbook import Flipbook
+
+WORDS = ["one", "key", "opens"]
+FIGURES = {
+    "attention_map": lambda: figures.attention_map(torch.eye(3), WORDS, "A title"),
+    "weighted_average": lambda: figures.weighted_average(
+        torch.tensor([0.5, 0.25, 0.25]), torch.tensor([[0.0, 4], [8, 0], [8, 8]]), WORDS
+    ),
+    "score_scale": lambda: figures.score_scale([4, 16], [2.0, 4.1], [0.5, 0.7], [0.3, 0.3]),
+    "wiring": lambda: figures.wiring(8, 2),
+}
+
+
+def size(png):
+    assert png.startswith(b"\x89PNG")
+    return struct.unpack(">II", png[16:24])
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_drawn_at_twice_its_size_on_white(name):
+    figure = FIGURES[name]()
+    png = figures.png(figure)
+    shown = figure.get_figwidth() * figures.CSS_DPI
+    assert size(png)[0] == pytest.approx(2 * shown, abs=1)
+    assert Image.open(io.BytesIO(png)).convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_text_is_legible(name):
+    figure = FIGURES[name]()
+    figure.draw_without_rendering()
+    sizes = [x.get_fontsize() for x in figure.findobj(lambda x: hasattr(x, "get_fontsize"))]
+    assert min(sizes) >= 11
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_stored_figure_is_a_png_with_alt_text(name):
+    figure = FIGURES[name]()
+    data, metadata = figure._repr_mimebundle_()
+    assert set(data) == {"image/png", "text/plain"}
+    assert metadata["image/png"]["alt"] == data["text/plain"] == figure.alt != ""
+    assert metadata["image/png"]["width"] == figure.get_figwidth() * figures.CSS_DPI
+
+
+def test_a_live_figure_has_its_alt_text_in_html(monkeypatch):
+    monkeypatch.delenv("COURSE_OUTPUTS")
+    figure = figures.Card(2, 1, alt='a < b & "c"')
+    data, _ = figure._repr_mimebundle_()
+    assert data["text/html"].startswith('<img alt="a &lt; b &amp; &quot;c&quot;" width="192" src=')
+    assert data["text/plain"] == 'a < b & "c"'
+
+
+@pytest.mark.parametrize(
+    "weights, said",
+    [
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], "one looks most at one; key at key; opens at opens."),
+        ([[0.4, 0.4, 0.2]], "opens looks most at one and key."),
+        ([[1 / 3] * 3] * 3, "Every word looks at all alike."),
+    ],
+)
+def test_the_alt_text_of_a_map_says_what_it_shows(weights, said):
+    assert figures.looks(torch.tensor(weights), WORDS) == said
+
+
+def draw(value):
+    return figures.Card(2, 1, alt=f"number {value}")
+
+
+def test_index_and_value_follow_each_other():
+    book = Flipbook(draw, "K/V heads", [1, 2, 4, 8])
+    assert (book.index, book.value) == (0, 1)
+    for i, value in enumerate([1, 2, 4, 8]):
+        book.value = value
+        assert book.index == i
+    for i in (2, 0, 3):
+        book.index = i
+        assert book.value == book.values[i]
+
+
+def test_flipbooks_can_be_linked():
+    first, second = Flipbook(draw, "a", [1, 2, 4]), Flipbook(draw, "b", [1, 2, 4])
+    traitlets.link((first, "value"), (second, "value"))
+    first.value = 4
+    assert second.index == 2
+
+
+def test_each_value_is_drawn_once_before_it_is_shown():
+    drawn = []
+    Flipbook(lambda x: drawn.append(x) or draw(x), "x", [3, 1, 2])
+    assert drawn == [3, 1, 2]
+
+
+def test_alt_texts_are_the_figures_own_or_given():
+    assert Flipbook(draw, "x", [1, 2]).alts == ["number 1", "number 2"]
+    assert Flipbook(draw, "x", [1, 2], alt=lambda v: f"see {v}").alts == ["see 1", "see 2"]
+
+
+def test_a_stored_flipbook_shows_its_picture_and_says_what_it_is():
+    book = Flipbook(draw, "K/V heads", [1, 2])
+    book.value = 2
+    data, metadata = book._repr_mimebundle_()
+    assert set(data) == {"image/png", "text/plain"}
+    assert base64.b64decode(data["image/png"]) == book.frames[1]
+    assert data["text/plain"] == "K/V heads: 1, 2. At 2: number 2"
+    assert metadata["image/png"] == {"width": 192.0, "alt": "number 2"}
+
+
+def test_a_live_flipbook_is_a_widget_with_the_picture_beside_it(monkeypatch):
+    monkeypatch.delenv("COURSE_OUTPUTS")
+    data, _ = Flipbook(draw, "K/V heads", [1, 2])._repr_mimebundle_()
+    assert set(data) == {figures.WIDGET, "image/png", "text/plain"}
+
+
+def test_no_values_is_an_error():
+    with pytest.raises(ValueError) as error:
+        Flipbook(draw, "x", [])
+    assert str(error.value) == "a flipbook needs at least one value; values is empty"
+
+
+def test_an_unknown_value_is_an_error_and_changes_nothing():
+    book = Flipbook(draw, "x", [1, 2])
+    with pytest.raises(traitlets.TraitError) as error:
+        book.value = 3
+    assert str(error.value) == "value is 3; it must be in [1, 2]"
+    assert (book.index, book.value) == (0, 1)
+
+
+def test_an_index_out_of_range_is_an_error():
+    book = Flipbook(draw, "x", [1, 2])
+    with pytest.raises(traitlets.TraitError) as error:
+        book.index = 2
+    assert str(error.value) == "index is 2; it must be from 0 to 1"
+    assert (book.index, book.value) == (0, 1)
