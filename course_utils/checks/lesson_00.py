@@ -1,0 +1,38 @@
+"""Exercise of lesson 00: count the heads of a group."""
+
+from course_utils.attention import group_size
+from course_utils.checks.engine import Exercise, Mistake
+
+EXERCISES = {
+    "00.group_size": Exercise(
+        reference=group_size,
+        probes=[(8, 2), (12, 4), (32, 8)],
+        returns=("the group size",),
+        mistakes={
+            "a float": Mistake(
+                lambda n, g: n / g,
+                "Heads are whole things: / gives 4.0, // gives 4.",
+            ),
+            "the fraction upside down": Mistake(
+                lambda n, g: g // n,
+                "Read it aloud: query heads per key/value head.",
+            ),
+            "a difference": Mistake(
+                lambda n, g: n - g,
+                "With 8 and 2 that is 6; move the slider to 2 and count the lines at one box.",
+            ),
+            "a product": Mistake(
+                lambda n, g: n * g,
+                "With 8 and 2 that is 16, more than there are query heads.",
+            ),
+            "the number of groups": Mistake(
+                lambda n, g: g,
+                "That is how many groups there are; the question is how large one is.",
+            ),
+        },
+        hints=(
+            "Set the slider to 2 and count the lines that end at one box.",
+            "Eight query heads, dealt out evenly to two boxes.",
+        ),
+    )
+}

@@ -1,0 +1,104 @@
+"""Exercise of lesson 01: attention, with the mistakes that are made in writing it."""
+
+import torch
+
+from course_utils.attention import attention
+from course_utils.checks.engine import Exercise, Mistake
+
+
+def probe(seed, b, n, t, s, h):
+    """Queries (b, n, t, h), keys and values (b, n, s, h), not too large for softmax."""
+    random = torch.Generator().manual_seed(seed)
+    shapes = (b, n, t, h), (b, n, s, h), (b, n, s, h)
+    return tuple(torch.randn(shape, generator=random) for shape in shapes)
+
+
+def attend(q, k, v, scale=None, weigh=None):
+    """Attention with one step done otherwise: scores times scale, weights weigh(scores)."""
+    scores = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    weights = weigh(scores) if weigh else scores.softmax(-1)
+    return weights @ v, weights
+
+
+def softmax_last(q, k, v):
+    """Softmax of the output instead of the scores."""
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    return (scores @ v).softmax(-1), scores
+
+
+EXERCISES = {
+    "01.attention": Exercise(
+        reference=attention,
+        probes=[probe(1, 1, 1, 3, 3, 2), probe(2, 1, 1, 4, 6, 3), probe(3, 2, 3, 4, 6, 5)],
+        returns=("output", "weights"),
+        mistakes={
+            "no scale": Mistake(
+                lambda q, k, v: attend(q, k, v, scale=1),
+                "The scores must shrink by √h before the softmax. Print scores.std() for h = 4 "
+                "and h = 1024.",
+            ),
+            "scores multiplied by √h": Mistake(
+                lambda q, k, v: attend(q, k, v, scale=q.shape[-1] ** 0.5),
+                "Longer vectors already give larger scores: divide.",
+            ),
+            "scores divided by h": Mistake(
+                lambda q, k, v: attend(q, k, v, scale=1 / q.shape[-1]),
+                "The spread of q·k grows like √h, not like h: look at the left chart again.",
+            ),
+            "scores divided by √d_model": Mistake(
+                lambda q, k, v: attend(q, k, v, scale=(q.shape[1] * q.shape[-1]) ** -0.5),
+                "q·k is a sum of h products, so √h counts, whatever the number of heads; "
+                "h is q.shape[-1].",
+            ),
+            "the scale after the softmax": Mistake(
+                lambda q, k, v: attend(q, k, v, 1, lambda x: x.softmax(-1) / q.shape[-1] ** 0.5),
+                "Then the weights of a query do not sum to 1: print weights.sum(-1).",
+            ),
+            "softmax over the queries": Mistake(
+                lambda q, k, v: attend(q, k, v, weigh=lambda x: x.softmax(-2)),
+                "Print weights.sum(-1): each query must hand out exactly 1. The keys are the last "
+                "axis.",
+            ),
+            "softmax over batch or heads": Mistake(
+                lambda q, k, v: attend(q, k, v, weigh=lambda x: x.softmax(1)),
+                "Axes 0 and 1 count sequences and heads. The weights of one query must sum to 1 "
+                "over the keys, the last axis.",
+            ),
+            "no softmax": Mistake(
+                lambda q, k, v: attend(q, k, v, weigh=lambda x: x),
+                "Print weights.min(): some are negative, so this is no average.",
+            ),
+            "a softmax without exp": Mistake(
+                lambda q, k, v: attend(q, k, v, weigh=lambda x: x / x.sum(-1, keepdim=True)),
+                "Dividing by the sum keeps negative scores negative; softmax takes exp first.",
+            ),
+            "queries and keys swapped": Mistake(
+                lambda q, k, v: attend(k, q, v),
+                "Rows of weights belong to queries: weights must be (…, t, s), so q comes first.",
+            ),
+            "softmax after the value product": Mistake(
+                softmax_last,
+                "The weights are made first; the average over v comes last.",
+            ),
+            "keys in place of values": Mistake(
+                lambda q, k, v: attend(q, k, k),
+                "Keys decide the weights; what is averaged are the values.",
+            ),
+            "the two results in the wrong order": Mistake(
+                lambda q, k, v: attention(q, k, v)[::-1],
+                "Return output first, then weights.",
+            ),
+            "only one result": Mistake(
+                lambda q, k, v: attention(q, k, v)[0],
+                "Return both: output, weights.",
+            ),
+        },
+        hints=(
+            "Four steps: scores of every query with every key, the scale, softmax, average of the "
+            "values.",
+            "All scores at once are a matrix product: q @ k.mT has one row for each query and one "
+            "column for each key. k.mT swaps the last two axes only.",
+            "scores.softmax(dim=-1) makes every row sum to 1; weights @ v is the average.",
+        ),
+    )
+}

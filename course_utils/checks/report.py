@@ -1,0 +1,72 @@
+"""What `check` shows: a card for the notebook, and in words what differs."""
+
+import html
+
+import torch
+
+COLOURS = {"Passed": "#009E73", "Not yet": "#D55E00", "Not started": "#767676"}
+
+
+def card(name, verdict, message, hints, source):
+    """The HTML of a result; hints open one inside the other, the library's code last."""
+    fold = f"<pre>{html.escape(source)}</pre>"
+    fold = details("Compare with the library" if verdict == "Passed" else "Solution", fold)
+    if verdict != "Passed":
+        for i, hint in reversed(list(enumerate(hints, start=1))):
+            fold = details(f"Hint {i} of {len(hints)}", f"<p>{html.escape(hint)}</p>{fold}")
+    return (
+        f'<div style="border-left: 6px solid {COLOURS[verdict]}; padding: 4px 14px; '
+        f'font-size: 15px"><p><b>{verdict}</b> · <code>{name}</code></p>'
+        f'<p style="white-space: pre-wrap">{html.escape(message)}</p>{fold}</div>'
+    )
+
+
+def details(summary, body):
+    """HTML that unfolds body on a click or the Enter key, without a script."""
+    style = "cursor: pointer"
+    return f'<details><summary style="{style}">{summary}</summary>{body}</details>'
+
+
+def shapes(names, values):
+    """The arguments of a probe in words: `q (1, 1, 3, 2), n_heads = 4`."""
+    return ", ".join(
+        f"{name} {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"{name} = {value}"
+        for name, value in zip(names, values, strict=False)
+    )
+
+
+def difference(names, got, expected):
+    """In words, the first part of what came back that differs from what was expected."""
+    if isinstance(expected, tuple):
+        if not isinstance(got, tuple | list) or len(got) != len(expected):
+            return f"return {kind(expected)}, {', '.join(names)}; you returned {kind(got)}."
+        for name, g, e in zip(names, got, expected, strict=True):
+            if said := difference([name], g, e):
+                return said
+        return ""
+    if not isinstance(expected, torch.Tensor):
+        return f"{names[0]} is {got!r}, it should be {expected!r}." if got != expected else ""
+    if not isinstance(got, torch.Tensor) or got.shape != expected.shape:
+        return f"{names[0]} is {kind(got)}, it should be {kind(expected)}."
+    gap = (got.detach().double() - expected.double()).abs().max().item()
+    if gap < 1e-4:
+        return ""
+    return (
+        f"{names[0]} differs by up to {gap:.3g}.\n"
+        f"expected {corner(expected)}\n     got {corner(got)}"
+    )
+
+
+def kind(value):
+    """What a value is, in words: `a tensor (2, 3)`."""
+    if isinstance(value, torch.Tensor):
+        return f"a {value.dtype} tensor {tuple(value.shape)}".replace("torch.", "")
+    if isinstance(value, tuple | list):
+        return f"{len(value)} thing{'s' * (len(value) != 1)}"
+    return f"{value!r}"
+
+
+def corner(x):
+    """The first row of x, at most four numbers, as text."""
+    row = x.detach().double().flatten(0, -2)[0, :4].tolist() if x.ndim > 1 else x[:4].tolist()
+    return "[" + ", ".join(f"{value:.3f}" for value in row) + ", …]"
