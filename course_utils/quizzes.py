@@ -1,0 +1,37 @@
+"""The quizzes at the end of the lessons: the questions are data, in data/quizzes.
+
+Plain HTML that unfolds: it needs no script, no network and no kernel, so it works in JupyterLab,
+in Colab, by keyboard, and in a stored notebook that nobody has run.
+"""
+
+import json
+import random
+import re
+
+from IPython.display import display
+
+from course_utils import data_path
+from course_utils.checks.report import details
+
+
+def quiz(lesson):
+    """Show the quiz of a lesson, such as "01": each answer unfolds to say why it is right or not.
+
+    Raises FileNotFoundError if the lesson has none.
+
+    >>> quiz("01")
+    {'text/plain': '1. All scores of one query go up by 10. What happens to its weights?...
+    """
+    questions = json.loads(data_path("quizzes", f"{lesson}.json").read_text(encoding="utf-8"))
+    page, text = "", ""
+    for number, question in enumerate(questions, start=1):
+        page += f"<p><b>{number}. {question['question']}</b></p>"
+        text += f"{number}. {re.sub('<.*?>', '', question['question'])}\n"
+        answers = question["answers"]
+        random.Random(question["question"]).shuffle(answers)  # the same order every time
+        for answer in answers:
+            verdict = "Right." if answer["right"] else "No."
+            page += details(answer["answer"], f"<p><b>{verdict}</b> {answer['why']}</p>")
+            text += f"   - {answer['answer']}\n"
+    page = f'<div style="font-size: 15px; line-height: 1.7; max-width: 48em">{page}</div>'
+    display({"text/plain": text, "text/html": page}, raw=True)
