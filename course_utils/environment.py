@@ -1,0 +1,141 @@
+"""Is this machine ready for the course: what is installed, which device, are widgets alive."""
+
+import html
+import os
+import platform
+import shutil
+import sys
+from importlib import metadata
+from typing import NamedTuple
+
+import anywidget
+import torch
+import traitlets
+from IPython.display import display
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from course_utils.figures import WIDGET, stored
+
+COURSE = "one-key-many-queries"
+
+
+class Row(NamedTuple):
+    what: str
+    found: str
+    remedy: str = ""  # empty: nothing to do
+
+
+def set_up():
+    """Make what a lesson prints the same everywhere: seeded, three digits, one thread."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    torch.set_printoptions(precision=3, sci_mode=False)
+
+
+def in_colab():
+    """Whether this runs in Google Colab."""
+    return "google.colab" in sys.modules
+
+
+def device():
+    """The device a lesson uses where a GPU helps: "cuda" if torch can use one, else "cpu".
+
+    >>> device() in ("cuda", "cpu")
+    True
+    """
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def report():
+    """Show what is ready and what is not, with one remedy for each problem."""
+    rows = [python(), *packages(), processor(), gpu()]
+    text = "\n".join(
+        f"{row.what}: {row.found}. {'To do: ' + row.remedy if row.remedy else 'Ready.'}"
+        for row in rows
+    )
+    cells = "".join(
+        f"<tr><th style='text-align: left'>{row.what}</th>"
+        f"<td style='text-align: left'>{html.escape(row.found)}</td>"
+        f"<td style='text-align: left'><b>{'To do' if row.remedy else 'Ready'}</b> "
+        f"{html.escape(row.remedy)}</td></tr>"
+        for row in rows
+    )
+    page = f"<table style='font-size: 15px; margin: 0'>{cells}</table>"
+    display({"text/plain": text, "text/html": page}, raw=True)
+    display(Pulse())
+
+
+def python():
+    """The Python of this kernel, against what the course supports."""
+    version = platform.python_version()
+    wanted = metadata.metadata(COURSE)["Requires-Python"]
+    good = SpecifierSet(wanted).contains(version)
+    return Row("Python", version, "" if good else f"install Python {wanted}, then make lab again")
+
+
+def packages():
+    """What the course requires: a row for each package, JupyterLab aside (Colab has none)."""
+    for requirement in map(Requirement, metadata.requires(COURSE)):
+        if requirement.marker or requirement.name == "jupyterlab":
+            continue
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            yield Row(requirement.name, "missing", f'run %pip install "{requirement}" in a cell')
+            continue
+        remedy = f'outside the tested range: run %pip install "{requirement}" in a cell'
+        good = requirement.specifier.contains(version, prereleases=True)
+        yield Row(requirement.name, version, "" if good else remedy)
+
+
+def processor():
+    """The cores torch may use."""
+    return Row("CPU", f"{os.cpu_count()} cores")
+
+
+def gpu():
+    """The GPU torch can use, or why it can use none; no lesson needs one."""
+    if torch.cuda.is_available():
+        card = torch.cuda.get_device_properties(0)
+        return Row("GPU", f"{card.name}, {card.total_memory / 2**30:.0f} GiB")
+    if shutil.which("nvidia-smi"):
+        remedy = "run nvidia-smi in a terminal; if it lists a GPU: make clean, then make lab"
+        return Row("GPU", "a driver, but torch cannot use it", remedy)
+    return Row("GPU", "none, and none is needed: every lesson runs on the CPU")
+
+
+class Pulse(anywidget.AnyWidget):
+    """A line drawn by the browser once widgets are alive, and again when Python has answered."""
+
+    _esm = """
+    export default { render({ model, el }) {
+      el.style.fontSize = "15px";
+      const show = () => { el.textContent = model.get("heard")
+        ? "Widgets: alive. Your browser drew this line and Python heard it."
+        : "Widgets: alive in the browser. Waiting for Python…"; };
+      model.on("change:heard", show);
+      show();
+      model.set("drawn", true);
+      model.save_changes();
+    } };
+    """
+    drawn = traitlets.Bool(False).tag(sync=True)
+    heard = traitlets.Bool(False).tag(sync=True)
+    _ipython_display_ = None  # ipywidgets 7 would show the widget without the remedy
+
+    @traitlets.observe("drawn")
+    def _answer(self, change):
+        self.heard = True
+
+    def _repr_mimebundle_(self, **kwargs):
+        """The widget; where none can live, the remedy."""
+        data, extra = super()._repr_mimebundle_(**kwargs)
+        text = (
+            "Widgets: this line says they are alive once you have run the cell. If it does not, "
+            "restart JupyterLab with make lab and reload this page."
+        )
+        data |= {"text/plain": text, "text/html": f"<p style='font-size: 15px'>{text}</p>"}
+        if stored():
+            del data[WIDGET]
+        return data, extra

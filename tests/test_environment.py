@@ -1,0 +1,108 @@
+"""The report names each problem with its remedy."""
+
+import shutil
+import sys
+import types
+from importlib import metadata
+
+import pytest
+import torch
+
+from course_utils import environment
+
+
+def test_everything_is_ready_here():
+    rows = [environment.python(), *environment.packages(), environment.processor()]
+    assert not [row for row in rows if row.remedy]
+    assert {"Python", "torch", "ipywidgets", "anywidget"} <= {row.what for row in rows}
+
+
+@pytest.mark.parametrize("version, good", [("3.11.0", True), ("3.13.2", True), ("3.10.9", False)])
+def test_an_old_python_is_named(monkeypatch, version, good):
+    monkeypatch.setattr("platform.python_version", lambda: version)
+    row = environment.python()
+    assert row.found == version
+    assert row.remedy == ("" if good else "install Python >=3.11, then make lab again")
+
+
+@pytest.mark.parametrize("version, good", [("7.7.1", True), ("8.1.9", True), ("9.0", False)])
+def test_versions_outside_the_tested_range_are_named(monkeypatch, version, good):
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda x: version if x == "ipywidgets" else real(x))
+    (row,) = [row for row in environment.packages() if row.what == "ipywidgets"]
+    remedy = 'outside the tested range: run %pip install "ipywidgets<9,>=7.7.1" in a cell'
+    assert row.remedy == ("" if good else remedy)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    real = metadata.version
+
+    def version(name):
+        if name == "anywidget":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    (row,) = [row for row in environment.packages() if row.what == "anywidget"]
+    assert (row.found, row.remedy) == (
+        "missing",
+        'run %pip install "anywidget<1,>=0.9.18" in a cell',
+    )
+
+
+def test_the_gpu_is_named(monkeypatch):
+    card = types.SimpleNamespace(name="A Card", total_memory=80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: card)
+    assert environment.gpu() == ("GPU", "A Card, 80 GiB", "")
+    assert environment.device() == "cuda"
+
+
+@pytest.mark.parametrize("driver", [True, False])
+def test_without_a_gpu_nothing_is_missing_unless_there_is_a_driver(monkeypatch, driver):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/nvidia-smi" if driver else None)
+    assert bool(environment.gpu().remedy) == driver
+    assert environment.device() == "cpu"
+
+
+def test_colab_is_recognised(monkeypatch):
+    assert not environment.in_colab()
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    assert environment.in_colab()
+
+
+def test_the_report_has_one_line_for_each_row(capsys):
+    environment.report()
+    said = capsys.readouterr().out
+    for word in ("Python", "torch", "GPU", "Ready", "CPU"):
+        assert word in said
+
+
+def test_python_answers_the_browser():
+    pulse = environment.Pulse()
+    assert not pulse.heard
+    pulse.drawn = True
+    assert pulse.heard
+
+
+def test_where_widgets_are_dead_the_remedy_stands(monkeypatch):
+    monkeypatch.delenv("COURSE_OUTPUTS")
+    data, _ = environment.Pulse()._repr_mimebundle_()
+    assert "make lab" in data["text/html"] and "make lab" in data["text/plain"]
+
+
+def test_set_up_makes_lessons_print_the_same(restore_torch):
+    environment.set_up()
+    first = torch.randn(3)
+    environment.set_up()
+    assert torch.equal(first, torch.randn(3))
+    assert str(torch.tensor([1 / 3, 1000.0])) == "tensor([   0.333, 1000.000])"
+
+
+@pytest.fixture
+def restore_torch():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_printoptions(profile="default")
+    torch.set_num_threads(threads)
