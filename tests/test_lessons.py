@@ -1,0 +1,209 @@
+"""Every lesson as stored: its hygiene, its exercises solved, its controls moved, its quiz."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from course_utils import data_path
+from course_utils.checks.engine import exercises
+
+ROOT = Path(__file__).parent.parent
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LESSONS = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
+lesson = pytest.mark.parametrize("name", LESSONS)
+
+MOVE_EVERYTHING = """
+import ipywidgets
+from ipywidgets.widgets import widget as _registry
+_all = getattr(_registry, "_instances", None) or ipywidgets.Widget.widgets
+_moves = 0
+for _one in list(_all.values()):
+    if hasattr(_one, "values"):
+        _choices = list(_one.values)
+    elif hasattr(_one, "options"):
+        _choices = [o[1] if isinstance(o, tuple) else o for o in _one.options]
+    elif hasattr(_one, "min") and hasattr(_one, "step"):
+        _choices = [_one.min + i * _one.step for i in range(1 + int((_one.max - _one.min) / _one.step))]
+    elif isinstance(_one, ipywidgets.Checkbox):
+        _choices = [True, False]
+    else:
+        continue
+    for _choice in _choices:
+        _one.value = _choice
+        assert _one.value == _choice, (_one, _choice)
+        _moves += 1
+print("moves:", _moves)
+"""
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook):
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def run(notebook, tmp_path):
+    """The notebook executed in an empty folder; an error in any cell fails."""
+    NotebookClient(
+        notebook, timeout=120, store_widget_state=False, resources={"metadata": {"path": tmp_path}}
+    ).execute()
+    return notebook
+
+
+def printed(cell):
+    return "".join(o.text for o in cell.outputs if o.output_type == "stream")
+
+
+def test_there_are_lessons_and_their_names_count_up():
+    assert [name[:2] for name in LESSONS] == [f"{i:02d}" for i in range(len(LESSONS))]
+    assert len(LESSONS) >= 2
+
+
+@lesson
+def test_it_was_run_in_order_and_without_errors(name):
+    cells = code(LESSONS[name])
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
+    assert not [o for cell in cells for o in cell.outputs if o.get("name") == "stderr"]
+
+
+@lesson
+def test_it_is_small_and_stores_nothing_private(name):
+    path = ROOT / "notebooks" / f"{name}.ipynb"
+    text = path.read_text(encoding="utf-8")
+    assert path.stat().st_size < 1_000_000
+    assert "widgets" not in LESSONS[name].metadata
+    assert "widget-view+json" not in text  # without its state it shows as an error in JupyterLab
+    assert not re.search(r"hf_[A-Za-z0-9]{20,}", text)
+    assert not re.search(r'["\s\'](/(home|root|tmp|Users|work|opt|usr)/|[A-Z]:\\\\)', text)
+    assert not [cell for cell in code(LESSONS[name]) if "execution" in cell.metadata]
+
+
+@lesson
+def test_the_set_up_cell_is_the_same_everywhere(name):
+    assert code(LESSONS[name])[0].source == code(LESSONS["00_start_here"])[0].source
+
+
+@lesson
+def test_every_picture_has_alt_text(name):
+    for cell in code(LESSONS[name]):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                assert len(output.metadata["image/png"]["alt"]) > 20
+            assert "<img" not in output.get("data", {}).get("text/html", "")
+    for alt in re.findall(r"!\[(.*?)\]\(", prose(LESSONS[name])):
+        assert len(alt) > 20
+
+
+@lesson
+def test_links_lead_somewhere(name):
+    anchors = {
+        (lesson, heading.strip().replace(" ", "-"))
+        for lesson, notebook in LESSONS.items()
+        for heading in re.findall(r"^#+ (.*)$", prose(notebook), flags=re.M)
+    }
+    for target in re.findall(r"\]\((.*?)\)", prose(LESSONS[name])):
+        file, _, anchor = target.partition("#")
+        assert (ROOT / "notebooks" / file).exists(), target
+        assert not anchor or (Path(file).stem, anchor) in anchors, target
+
+
+@lesson
+def test_headings_go_down_one_level_at_a_time(name):
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", prose(LESSONS[name]), flags=re.M)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+
+
+@lesson
+def test_minutes_are_given_for_every_section(name):
+    sections = re.findall(r"^## (.*)$", prose(LESSONS[name]), flags=re.M)
+    minutes = LESSONS[name].metadata.course.minutes
+    assert set(minutes) == set(sections)
+    told = int(re.search(r"(\d+) minutes", prose(LESSONS[name])).group(1))
+    assert abs(sum(minutes.values()) - told) <= 5
+
+
+@lesson
+def test_it_is_short(name):
+    assert len(prose(LESSONS[name]).split()) < 1800
+    assert max(len(cell.source.splitlines()) for cell in code(LESSONS[name])) <= 15
+    assert len(LESSONS[name].cells) <= 45
+
+
+@lesson
+def test_it_has_the_exercises_of_its_number_and_each_is_unsolved(name):
+    tags = [t for cell in code(LESSONS[name]) for t in cell.metadata.get("tags", [])]
+    there = [tag.removeprefix("exercise:") for tag in tags if tag.startswith("exercise:")]
+    assert there == [exercise for exercise in exercises() if exercise[:2] == name[:2]] != []
+    for cell in code(LESSONS[name]):
+        for tag in cell.metadata.get("tags", []):
+            if tag.startswith("exercise:"):
+                assert "Not started" in cell.outputs[0].data["text/html"]
+
+
+@lesson
+def test_it_runs_solved(name, tmp_path):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    solved = 0
+    for cell in code(notebook):
+        for tag in cell.metadata.get("tags", []):
+            if tag.startswith("exercise:"):
+                exercise = tag.removeprefix("exercise:")
+                reference = exercises()[exercise].reference
+                call = cell.source[cell.source.index("result = checks.check") :]
+                cell.source = (
+                    f"from {reference.__module__} import {reference.__name__}\n{call}\n"
+                    "assert result.passed, result.message\nprint('solved')"
+                )
+                solved += 1
+    run(notebook, tmp_path)
+    assert sum("solved" in printed(cell) for cell in code(notebook)) == solved > 0
+
+
+@lesson
+def test_every_control_moves_over_all_its_values(name, tmp_path):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(MOVE_EVERYTHING))
+    run(notebook, tmp_path)
+    moves = int(printed(notebook.cells[-1]).removeprefix("moves: "))
+    assert moves >= 4  # every lesson has something to move
+
+
+QUIZZES = sorted(path.stem for path in data_path("quizzes").glob("*.json"))
+
+
+def test_every_lesson_but_the_first_has_a_quiz():
+    assert [name[:2] for name in LESSONS][1:] == QUIZZES
+    for name in list(LESSONS)[1:]:
+        assert f'quizzes.quiz("{name[:2]}")' in [cell.source for cell in code(LESSONS[name])]
+
+
+@pytest.mark.parametrize("number", QUIZZES)
+def test_a_quiz_has_one_right_answer_a_question_and_explains_them_all(number):
+    questions = json.loads(data_path("quizzes", f"{number}.json").read_text(encoding="utf-8"))
+    assert 4 <= len(questions) <= 6
+    for question in questions:
+        answers = question["answers"]
+        assert sum(answer["right"] for answer in answers) == 1
+        assert len({answer["why"] for answer in answers}) == len(answers) >= 3
+        assert all(len(answer["why"]) > 25 for answer in answers)
+
+
+@pytest.mark.parametrize("number", QUIZZES)
+def test_the_right_answer_is_not_always_in_the_same_place(number, capsys):
+    (notebook,) = [LESSONS[name] for name in LESSONS if name[:2] == number]
+    (cell,) = [cell for cell in code(notebook) if "quizzes.quiz" in cell.source]
+    page = cell.outputs[0].data["text/html"]
+    places = [
+        re.findall(r"<b>(Right|No)\.</b>", part).index("Right")
+        for part in re.split(r"<p><b>\d\. ", page)[1:]
+    ]
+    assert len(set(places)) > 1
