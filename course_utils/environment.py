@@ -110,7 +110,7 @@ class Pulse(anywidget.AnyWidget):
 
     _esm = """
     export default { render({ model, el }) {
-      el.style.fontSize = "15px";
+      Object.assign(el.style, { fontSize: "15px", padding: "6px" });
       const show = () => { el.textContent = model.get("heard")
         ? "Widgets: alive. Your browser drew this line and Python heard it."
         : "Widgets: alive in the browser. Waiting for Python…"; };
@@ -135,7 +135,10 @@ class Pulse(anywidget.AnyWidget):
             "Widgets: this line says they are alive once you have run the cell. If it does not, "
             "restart JupyterLab with make lab and reload this page."
         )
-        data |= {"text/plain": text, "text/html": f"<p style='font-size: 15px'>{text}</p>"}
+        data |= {
+            "text/plain": text,
+            "text/html": f"<p style='font-size: 15px; padding: 6px'>{text}</p>",
+        }
         if stored():
             del data[WIDGET]
         return data, extra

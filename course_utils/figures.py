@@ -75,7 +75,7 @@ def attention_map(weights, tokens, title, vmax=1):
     tokens: the s words; the t queries are the last t of them.
     """
     t, s = weights.shape
-    size = max(4.5, 1.6 + 0.54 * s)
+    size = max(4.5, 1.8 + 0.47 * s)
     figure = Card(size + 0.6, size - 0.2, f"Heat map. {title}. {looks(weights, tokens)}")
     axes = figure.subplots()
     image = axes.imshow(weights.numpy(), cmap="cividis", vmin=0, vmax=vmax)
@@ -183,14 +183,14 @@ def wiring(n_heads, n_kv_heads):
         shape = FancyBboxPatch((x - 0.3, y - 0.2), 0.6, 0.4, boxstyle="round,pad=0.06")
         shape.set(facecolor=color, edgecolor="black", hatch=hatch, zorder=2)
         axes.add_patch(shape)
-        ink = "white" if color in ("#000000", "#0072B2") else "black"
+        ink = "white" if color in ("#000000", QUERY) else "black"
         axes.text(x, y, text, ha="center", va="center", color=ink, zorder=3)
 
     for i in range(n):
         j = i // r
         below = j * r + (r - 1) / 2
         axes.plot([i, below], [1.5, 0], color=GROUPS[j % 8], lw=3, zorder=1)
-        box(i, 1.5, "white", f"q{i}")
+        box(i, 1.5, QUERY, f"q{i}")
         if i % r == 0:
             box(below, 0, GROUPS[j % 8], f"kv{j}", "//" if j >= 8 else None)
     axes.text(-1, 1.5, "queries", ha="right", va="center", color=QUERY, fontweight="bold")

@@ -25,7 +25,7 @@ def quiz(lesson):
     questions = json.loads(data_path("quizzes", f"{lesson}.json").read_text(encoding="utf-8"))
     page, text = "", ""
     for number, question in enumerate(questions, start=1):
-        page += f"<p><b>{number}. {question['question']}</b></p>"
+        page += f'<p style="margin: 1em 0 0">{number}. <b>{question["question"]}</b></p>'
         text += f"{number}. {re.sub('<.*?>', '', question['question'])}\n"
         answers = question["answers"]
         random.Random(question["question"]).shuffle(answers)  # the same order every time
@@ -33,5 +33,5 @@ def quiz(lesson):
             verdict = "Right." if answer["right"] else "No."
             page += details(answer["answer"], f"<p><b>{verdict}</b> {answer['why']}</p>")
             text += f"   - {answer['answer']}\n"
-    page = f'<div style="font-size: 15px; line-height: 1.7; max-width: 48em">{page}</div>'
+    page = f'<div style="font-size: 15px; line-height: 1.6; max-width: 48em">{page}</div>'
     display({"text/plain": text, "text/html": page}, raw=True)
