@@ -25,7 +25,9 @@ def test_every_mistake_is_rejected_with_its_own_diagnosis(name, diagnosis):
     mistake = exercise.mistakes[diagnosis]
     result = examine(exercise, mistake.wrong)
     assert (result.passed, result.started, result.diagnosis) == (False, True, diagnosis)
-    assert mistake.see in result.message
+    said, inputs, *shown = result.message.splitlines()
+    assert said == f"This is what you get with {diagnosis}. {mistake.see}"
+    assert inputs.startswith("for ") and shown  # shapes; what was expected and what came
 
 
 def test_lesson_01_names_the_mistakes_of_the_course_plan():
@@ -161,9 +163,11 @@ def test_an_error_is_reported_with_the_shapes_and_the_line():
 
     result = examine(find("01.attention"), forgets_to_transpose)
     assert result.diagnosis == "an error"
-    assert "q (1, 1, 3, 2), k (1, 1, 3, 2), v (1, 1, 3, 2)" in result.message
-    assert "RuntimeError" in result.message
-    assert "in the line: weights = (q @ k).softmax(-1)" in result.message
+    said, shapes, line, error = result.message.splitlines()
+    assert said == "It raised an error."
+    assert shapes == "for q (1, 1, 3, 2), k (1, 1, 3, 2), v (1, 1, 3, 2)"
+    assert line == "line: weights = (q @ k).softmax(-1)"
+    assert error.startswith("RuntimeError: ")
 
 
 @pytest.mark.parametrize(

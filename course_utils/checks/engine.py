@@ -98,7 +98,9 @@ def examine(exercise, fn):
         except NotImplementedError:
             got = ...
         except Exception as error:  # whatever a learner's code raises is the learner's to see
-            return Result(False, True, "an error", f"For {inputs} {where(error, fn)}")
+            return Result(
+                False, True, "an error", f"It raised an error.\n{inputs}\n{where(error, fn)}"
+            )
         if got is None or got is ...:
             if not uses_arguments(fn):
                 return Result(False, False, None, "Replace the ... and run the cell again.")
@@ -111,12 +113,13 @@ def examine(exercise, fn):
         expected = exercise.reference(*copy.deepcopy(probe))
         if same(got, expected):
             continue
+        shown = f"{inputs}\n{difference(exercise.returns, got, expected)}"
         for diagnosis, (wrong, see) in exercise.mistakes.items():
             with suppress(RuntimeError):  # a wrong shape: then it is not this mistake
                 if same(got, wrong(*copy.deepcopy(probe))):
-                    message = f"This is what you get with {diagnosis}. {see}"
+                    message = f"This is what you get with {diagnosis}. {see}\n{shown}"
                     return Result(False, True, diagnosis, message)
-        message = f"For {inputs} {difference(exercise.returns, got, expected)}"
+        message = f"Not what the library gives.\n{shown}"
         return Result(False, True, "something else", message)
     return Result(True, True, None, "Equal to the library's own on every probe.")
 
@@ -147,8 +150,8 @@ def uses_arguments(fn):
 
 
 def where(error, fn):
-    """The error in one line, with the learner's line in which it arose."""
-    said = f"it raised {type(error).__name__}: {error}"
+    """The learner's line in which an error arose, and what the error says."""
+    said = f"{type(error).__name__}: {error}"
     frames = traceback.extract_tb(error.__traceback__)
-    mine = [f for f in frames if f.filename == fn.__code__.co_filename]
-    return f"{said}, in the line: {mine[-1].line}" if mine else said
+    mine = [f.line for f in frames if f.filename == fn.__code__.co_filename]
+    return f"line: {mine[-1]}\n{said}" if mine else said

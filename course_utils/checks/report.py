@@ -14,22 +14,22 @@ def card(name, verdict, message, hints, source):
     if verdict != "Passed":
         for i, hint in reversed(list(enumerate(hints, start=1))):
             fold = details(f"Hint {i} of {len(hints)}", f"<p>{html.escape(hint)}</p>{fold}")
+    said, _, shown = map(html.escape, message.partition("\n"))
     return (
         f'<div style="border-left: 6px solid {COLOURS[verdict]}; padding: 4px 14px; '
         f'font-size: 15px"><p><b>{verdict}</b> · <code>{name}</code></p>'
-        f'<p style="white-space: pre-wrap">{html.escape(message)}</p>{fold}</div>'
+        f"<p>{said}</p>{shown and f'<pre>{shown}</pre>'}{fold}</div>"
     )
 
 
 def details(summary, body):
     """HTML that unfolds body on a click or the Enter key, without a script."""
-    style = "cursor: pointer"
-    return f'<details><summary style="{style}">{summary}</summary>{body}</details>'
+    return f'<details><summary style="cursor: pointer">{summary}</summary>{body}</details>'
 
 
 def shapes(names, values):
-    """The arguments of a probe in words: `q (1, 1, 3, 2), n_heads = 4`."""
-    return ", ".join(
+    """The arguments of a probe in words: `for q (1, 1, 3, 2), n_heads = 4`."""
+    return "for " + ", ".join(
         f"{name} {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"{name} = {value}"
         for name, value in zip(names, values, strict=False)
     )
@@ -39,20 +39,22 @@ def difference(names, got, expected):
     """In words, the first part of what came back that differs from what was expected."""
     if isinstance(expected, tuple):
         if not isinstance(got, tuple | list) or len(got) != len(expected):
-            return f"return {kind(expected)}, {', '.join(names)}; you returned {kind(got)}."
+            return f"return {kind(expected)}, {', '.join(names)}; you returned {kind(got)}"
         for name, g, e in zip(names, got, expected, strict=True):
             if said := difference([name], g, e):
                 return said
         return ""
     if not isinstance(expected, torch.Tensor):
-        return f"{names[0]} is {got!r}, it should be {expected!r}." if got != expected else ""
+        if type(got) is type(expected) and got == expected:
+            return ""
+        return f"{names[0]} is {got!r}, it should be {expected!r}"
     if not isinstance(got, torch.Tensor) or got.shape != expected.shape:
-        return f"{names[0]} is {kind(got)}, it should be {kind(expected)}."
+        return f"{names[0]} is {kind(got)}, it should be {kind(expected)}"
     gap = (got.detach().double() - expected.double()).abs().max().item()
     if gap < 1e-4:
         return ""
     return (
-        f"{names[0]} differs by up to {gap:.3g}.\n"
+        f"{names[0]} differs by up to {gap:.3g}\n"
         f"expected {corner(expected)}\n     got {corner(got)}"
     )
 
