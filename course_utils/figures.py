@@ -72,10 +72,16 @@ class Card(Figure):
 def attention_map(weights, tokens, title, vmax=1):
     """Heat map of weights (t, s) with its numbers: a row is a query, a column a key.
 
-    tokens: the s words; the t queries are the last t of them.
+    tokens: the s words; the t queries are the last t of them. Raises ValueError if they are not s.
     """
+    if weights.ndim != 2 or weights.shape[1] != len(tokens):
+        raise ValueError(
+            f"weights {tuple(weights.shape)} must be (t, s) with a token for each of the s keys; "
+            f"there are {len(tokens)} tokens"
+        )
     t, s = weights.shape
-    size = max(4.5, 1.8 + 0.47 * s)
+    digits, cell = (2, 0.47) if s <= 15 else (1, 0.33)
+    size = max(5.5, 1.8 + cell * s)
     figure = Card(size + 0.6, size - 0.2, f"Heat map. {title}. {looks(weights, tokens)}")
     axes = figure.subplots()
     image = axes.imshow(weights.numpy(), cmap="cividis", vmin=0, vmax=vmax)
@@ -83,7 +89,7 @@ def attention_map(weights, tokens, title, vmax=1):
         for j in range(s):
             value = weights[i, j].item()
             axes.text(
-                j, i, f"{value:.2f}".lstrip("0") if value < 1 else f"{value:.3g}",
+                j, i, f"{value:.{digits}f}".removeprefix("0"),
                 ha="center", va="center", fontsize=11,
                 color="black" if value > 0.42 * vmax else "white",
             )  # fmt: skip
@@ -120,18 +126,20 @@ def looks(weights, tokens):
 def weighted_average(weights, values, tokens):
     """The average of s values (s, 2) as a point among them; a dot's area is its weight."""
     point = weights @ values
-    at = ", ".join(f"{x:g}" for x in point.tolist())
-    parts = [f"{w:g} · {token}" for w, token in zip(weights.tolist(), tokens, strict=True)]
+    at = ", ".join(f"{x:.3g}" for x in point.tolist())
+    parts = [f"{w:.2g} · {token}" for w, token in zip(weights.tolist(), tokens, strict=True)]
     title = f"{' + '.join(parts)} = ({at})"
-    figure = Card(6.4, 4.6, f"Three values as dots, corners of a triangle; {title}, inside it.")
+    figure = Card(
+        6.4, 4.6, f"A dot for each value, a line from each to a star, their average: {title}."
+    )
     axes = figure.subplots()
     axes.add_patch(Polygon(values.tolist(), color=VALUE, alpha=0.12, linewidth=0))
     for (x, y), w, token in zip(values.tolist(), weights.tolist(), tokens, strict=True):
-        axes.plot(*zip((x, y), point.tolist(), strict=True), color="#666666", lw=1 + 4 * w)
-        axes.scatter(x, y, s=150 + 1500 * w, color=VALUE, zorder=3)
+        axes.plot(*zip((x, y), point.tolist(), strict=True), color="#666666", lw=1 + 4 * abs(w))
+        axes.scatter(x, y, s=150 + 1500 * abs(w), color=VALUE, zorder=3)
         away = 22 if y >= point[1] else -34
         axes.annotate(
-            f"{token}, weight {w:g}", (x, y), (0, away), textcoords="offset points", ha="center"
+            f"{token}, weight {w:.2g}", (x, y), (0, away), textcoords="offset points", ha="center"
         )
     axes.scatter(*point.tolist(), s=320, marker="*", color="black", zorder=4)
     axes.annotate(f"new vector ({at})", point.tolist(), (16, -16), textcoords="offset points")
@@ -157,10 +165,14 @@ def score_scale(widths, spread, raw, scaled):
     left, right = figure.subplots(1, 2)
     left.loglog(widths, [h**0.5 for h in widths], "--", color="#666666", label="√h")
     left.loglog(widths, spread, "o", color=QUERY, markersize=9, label="measured")
-    left.set(xlabel="head_dim h", ylabel="standard deviation of q·k", title="Scores grow like √h")
+    left.set(
+        xlabel="h, numbers of a query or key",
+        ylabel="standard deviation of q·k (log)",
+        title="Scores grow like √h",
+    )
     right.semilogx(widths, raw, "s-", color="#D55E00", markersize=8, label="softmax of q·k")
     right.semilogx(widths, scaled, "o-", color=QUERY, markersize=8, label="softmax of q·k / √h")
-    right.set(xlabel="head_dim h", ylabel="largest of 11 weights", ylim=(0, 1))
+    right.set(xlabel="h, numbers of a query or key", ylabel="largest of 11 weights", ylim=(0, 1))
     right.set_title("Unscaled, one key takes all")
     left.set_yticks([2, 8, 32], [2, 8, 32])
     for axes in (left, right):

@@ -20,7 +20,7 @@ def quiz(lesson):
     Raises FileNotFoundError if the lesson has none.
 
     >>> quiz("01")
-    {'text/plain': '1. All scores of one query go up by 10. What happens to its weights?...
+    {'text/plain': '1. Three scores are 0, 0 and 0.693. What are the weights?...
     """
     questions = json.loads(data_path("quizzes", f"{lesson}.json").read_text(encoding="utf-8"))
     page, text = "", ""

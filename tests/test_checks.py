@@ -129,6 +129,20 @@ def test_an_untouched_stub_is_not_started(fn):
     assert (result.passed, result.started, result.diagnosis) == (False, False, None)
 
 
+def test_a_constant_is_not_taken_for_a_mistake_it_equals_by_chance():
+    assert examine(find("00.group_size"), lambda n, g: 4).diagnosis == "something else"
+
+
+def test_what_a_function_prints_is_printed_once_a_probe(capsys):
+    def says_so(q, k, v):
+        print("here")
+        return q @ k.mT @ v, q @ k.mT
+
+    result = examine(find("01.attention"), says_so)
+    assert capsys.readouterr().out == "here\n"
+    assert result.diagnosis == "something else"
+
+
 def test_a_forgotten_return_is_told_from_a_stub():
     def forgot(q, k, v):
         weights = (q @ k.mT).softmax(-1)
@@ -204,7 +218,7 @@ def test_check_shows_hints_in_order_and_the_library_last(capsys):
     result = checks.check("01.attention", stub)
     page = capsys.readouterr().out
     assert "01.attention: Not started. Replace the ... and run the cell again." in page
-    places = [page.index(f"Hint {i} of 3") for i in (1, 2, 3)]
+    places = [page.index(f"Hint {i} of 4") for i in (1, 2, 3, 4)]
     assert places == sorted(places) and places[-1] < page.index("Solution")
     assert not result.started
 

@@ -8,10 +8,11 @@ import difflib
 import dis
 import importlib
 import inspect
+import io
 import pkgutil
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stdout
 from typing import NamedTuple
 
 import torch
@@ -58,8 +59,7 @@ def check(name, fn):
     exercise = find(name)
     result = examine(exercise, fn)
     verdict = "Passed" if result.passed else "Not yet" if result.started else "Not started"
-    source = inspect.getsource(exercise.reference)
-    page = card(name, verdict, result.message, exercise.hints, source)
+    page = card(name, verdict, result.message, exercise.hints, source(exercise))
     text = f"{name}: {verdict}. {result.message}"
     display({"text/plain": text, "text/html": page}, raw=True)
     return result
@@ -67,7 +67,14 @@ def check(name, fn):
 
 def solution(name):
     """Show the library's own code for an exercise. Raises KeyError if there is no such one."""
-    display(Code(inspect.getsource(find(name).reference), language="python"))
+    display(Code(source(find(name)), language="python"))
+
+
+def source(exercise):
+    """The reference as the library has it, and how to use it."""
+    reference = exercise.reference
+    use = f"# from {reference.__module__} import {reference.__name__}"
+    return f"{use}\n\n{inspect.getsource(reference)}"
 
 
 def exercises():
@@ -114,14 +121,33 @@ def examine(exercise, fn):
         if same(got, expected):
             continue
         shown = f"{inputs}\n{difference(exercise.returns, got, expected)}"
-        for diagnosis, (wrong, see) in exercise.mistakes.items():
-            with suppress(RuntimeError):  # a wrong shape: then it is not this mistake
-                if same(got, wrong(*copy.deepcopy(probe))):
-                    message = f"This is what you get with {diagnosis}. {see}\n{shown}"
-                    return Result(False, True, diagnosis, message)
-        message = f"Not what the library gives.\n{shown}"
-        return Result(False, True, "something else", message)
+        diagnosis = recognise(exercise, fn)
+        if diagnosis is None:
+            message = f"Not what the library gives.\n{shown}"
+            return Result(False, True, "something else", message)
+        see = exercise.mistakes[diagnosis].see
+        message = f"This is what you get with {diagnosis}. {see}\n{shown}"
+        return Result(False, True, diagnosis, message)
     return Result(True, True, None, "Equal to the library's own on every probe.")
+
+
+def recognise(exercise, fn):
+    """The first mistake that gives what fn gives on every probe, or None."""
+    with redirect_stdout(io.StringIO()):  # what fn prints was printed once already
+        got = [outcome(fn, probe) for probe in exercise.probes]
+    for diagnosis, mistake in exercise.mistakes.items():
+        wrong = [outcome(mistake.wrong, probe) for probe in exercise.probes]
+        if all(map(same, got, wrong)):
+            return diagnosis
+    return None
+
+
+def outcome(fn, probe):
+    """What fn gives for a probe; `Exception` if it gives none, as for shapes that do not fit."""
+    try:
+        return fn(*copy.deepcopy(probe))
+    except Exception:
+        return Exception
 
 
 def same(got, expected):

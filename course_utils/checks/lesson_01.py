@@ -20,6 +20,11 @@ def attend(q, k, v, scale=None, weigh=None):
     return weights @ v, weights
 
 
+def exp_without_keepdim(q, k, v):
+    """Softmax by hand, dividing by sums that lie along the wrong axis."""
+    return attend(q, k, v, weigh=lambda x: x.exp() / x.exp().sum(-1))
+
+
 def softmax_last(q, k, v):
     """Softmax of the output instead of the scores."""
     scores = q @ k.mT / q.shape[-1] ** 0.5
@@ -34,8 +39,7 @@ EXERCISES = {
         mistakes={
             "no scale": Mistake(
                 lambda q, k, v: attend(q, k, v, scale=1),
-                "The scores must shrink by √h before the softmax. Print scores.std() for h = 4 "
-                "and h = 1024.",
+                "Divide the scores by √h before the softmax; h is q.shape[-1].",
             ),
             "scores multiplied by √h": Mistake(
                 lambda q, k, v: attend(q, k, v, scale=q.shape[-1] ** 0.5),
@@ -50,23 +54,55 @@ EXERCISES = {
                 "q·k is a sum of h products, so √h counts, whatever the number of heads; "
                 "h is q.shape[-1].",
             ),
+            "h**1/2, which is h / 2": Mistake(
+                lambda q, k, v: attend(q, k, v, scale=2 / q.shape[-1]),
+                "The power comes before the division: write h**0.5.",
+            ),
+            "the number of keys in place of h": Mistake(
+                lambda q, k, v: attend(q, k, v, scale=k.shape[-2] ** -0.5),
+                "h is the length of one query: q.shape[-1].",
+            ),
+            "the number of queries in place of h": Mistake(
+                lambda q, k, v: attend(q, k, v, scale=q.shape[-2] ** -0.5),
+                "h is the length of one query: q.shape[-1].",
+            ),
+            "the number of heads in place of h": Mistake(
+                lambda q, k, v: attend(q, k, v, scale=q.shape[1] ** -0.5),
+                "h is the length of one query: q.shape[-1].",
+            ),
+            "the batch size in place of h": Mistake(
+                lambda q, k, v: attend(q, k, v, scale=len(q) ** -0.5),
+                "h is the length of one query: q.shape[-1].",
+            ),
             "the scale after the softmax": Mistake(
                 lambda q, k, v: attend(q, k, v, 1, lambda x: x.softmax(-1) / q.shape[-1] ** 0.5),
-                "Then the weights of a query do not sum to 1: print weights.sum(-1).",
+                "Then the weights of a query do not sum to 1: print weights.sum(-1) inside your "
+                "function.",
             ),
             "softmax over the queries": Mistake(
                 lambda q, k, v: attend(q, k, v, weigh=lambda x: x.softmax(-2)),
-                "Print weights.sum(-1): each query must hand out exactly 1. The keys are the last "
-                "axis.",
+                "Print weights.sum(-1) inside your function: each query must hand out exactly 1. "
+                "The keys are the last axis.",
             ),
-            "softmax over batch or heads": Mistake(
+            "softmax over the heads": Mistake(
                 lambda q, k, v: attend(q, k, v, weigh=lambda x: x.softmax(1)),
-                "Axes 0 and 1 count sequences and heads. The weights of one query must sum to 1 "
-                "over the keys, the last axis.",
+                "Axis 1 counts heads. The weights of one query must sum to 1 over the keys, the "
+                "last axis.",
+            ),
+            "softmax over the batch": Mistake(
+                lambda q, k, v: attend(q, k, v, weigh=lambda x: x.softmax(0)),
+                "Axis 0 counts sequences. The weights of one query must sum to 1 over the keys, "
+                "the last axis.",
+            ),
+            "a sum without keepdim": Mistake(
+                exp_without_keepdim,
+                "sum(dim=-1) drops the axis, so the division lines up with the wrong one: "
+                "sum(dim=-1, keepdim=True).",
             ),
             "no softmax": Mistake(
                 lambda q, k, v: attend(q, k, v, weigh=lambda x: x),
-                "Print weights.min(): some are negative, so this is no average.",
+                "Print weights.min() inside your function: some are negative, so this is no "
+                "average.",
             ),
             "a softmax without exp": Mistake(
                 lambda q, k, v: attend(q, k, v, weigh=lambda x: x / x.sum(-1, keepdim=True)),
@@ -99,6 +135,9 @@ EXERCISES = {
             "All scores at once are a matrix product: q @ k.mT has one row for each query and one "
             "column for each key. k.mT swaps the last two axes only.",
             "scores.softmax(dim=-1) makes every row sum to 1; weights @ v is the average.",
+            "h = q.shape[-1]; weights = (q @ k.mT / h**0.5).softmax(dim=-1); return weights @ v, "
+            "weights. The library's code, next, does the same and more: the lines marked 02 and 06 "
+            "belong to those lessons.",
         ),
     )
 }

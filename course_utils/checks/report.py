@@ -10,7 +10,10 @@ COLOURS = {"Passed": "#009E73", "Not yet": "#D55E00", "Not started": "#767676"}
 def card(name, verdict, message, hints, source):
     """The HTML of a result; hints open one inside the other, the library's code last."""
     fold = f"<pre>{html.escape(source)}</pre>"
-    fold = details("Compare with the library" if verdict == "Passed" else "Solution", fold)
+    fold = details(
+        "Compare with the library" if verdict == "Passed" else "Solution: the library's own code",
+        fold,
+    )
     if verdict != "Passed":
         for i, hint in reversed(list(enumerate(hints, start=1))):
             fold = details(f"Hint {i} of {len(hints)}", f"<p>{html.escape(hint)}</p>{fold}")
