@@ -115,7 +115,7 @@ def looks(weights, tokens):
     said = {}
     for token, row in zip(tokens[s - t :], weights, strict=True):
         best = [tokens[j] for j in range(s) if row[j] > row.max() - 1e-4]
-        said[token] = "all alike" if len(best) == s else " and ".join(dict.fromkeys(best))
+        said[token] = "all alike" if len(best) == s else ", ".join(dict.fromkeys(best))
     if set(said.values()) == {"all alike"}:
         return "Every word looks at all alike."
     first, *others = (f"{token} at {best}" for token, best in said.items())

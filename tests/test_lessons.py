@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbconvert import HTMLExporter
 
 from course_utils import data_path
 from course_utils.checks.engine import exercises
@@ -100,6 +101,15 @@ def test_every_picture_has_alt_text(name):
             assert "<img" not in output.get("data", {}).get("text/html", "")
     for alt in re.findall(r"!\[(.*?)\]\(", prose(LESSONS[name])):
         assert len(alt) > 20
+
+
+@lesson
+def test_as_a_web_page_every_picture_has_its_alt_text_and_nothing_needs_a_script(name):
+    page, _ = HTMLExporter(template_name="basic").from_notebook_node(LESSONS[name])
+    pictures = re.findall(r"<img .*?>", page, flags=re.S)
+    assert pictures and all(re.search(r'alt="[^"]{20,}"', tag) for tag in pictures)
+    assert "<script" not in page
+    assert page.count("<details>") >= (1 if name[:2] == "00" else 15)
 
 
 @lesson

@@ -66,12 +66,39 @@ def test_a_live_figure_has_its_alt_text_in_html(monkeypatch):
     "weights, said",
     [
         ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], "one looks most at one; key at key; opens at opens."),
-        ([[0.4, 0.4, 0.2]], "opens looks most at one and key."),
+        ([[0.4, 0.4, 0.2]], "opens looks most at one, key."),
         ([[1 / 3] * 3] * 3, "Every word looks at all alike."),
     ],
 )
 def test_the_alt_text_of_a_map_says_what_it_shows(weights, said):
     assert figures.looks(torch.tensor(weights), WORDS) == said
+
+
+def test_a_map_needs_a_token_for_every_key():
+    with pytest.raises(ValueError) as error:
+        figures.attention_map(torch.eye(2), WORDS, "A title")
+    assert str(error.value) == (
+        "weights (2, 2) must be (t, s) with a token for each of the s keys; there are 3 tokens"
+    )
+
+
+@pytest.mark.parametrize("s", [1, 2, 15, 16, 40])
+def test_a_map_of_any_length_keeps_its_title_inside(s):
+    figure = figures.attention_map(
+        torch.full((s, s), 1 / s), ["word"] * s, "A title of some length"
+    )
+    figure.draw_without_rendering()
+    (title,) = [
+        t for t in figure.findobj(lambda x: hasattr(x, "get_text")) if t.get_text()[:2] == "A "
+    ]
+    assert title.get_window_extent().x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize("weights", [[1.0, 0, 0], [1 / 3, 1 / 3, 1 / 3], [-1.0, 1, 1], [2.0, 2, 2]])
+def test_any_weights_can_be_tried(weights):
+    values = torch.tensor([[0.0, 4], [8, 0], [8, 8]])
+    figure = figures.weighted_average(torch.tensor(weights), values, WORDS)
+    assert figures.png(figure)
 
 
 def draw(value):
