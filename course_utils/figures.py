@@ -88,6 +88,8 @@ def attention_map(weights, tokens, title, vmax=1):
     for i in range(t):
         for j in range(s):
             value = weights[i, j].item()
+            if s > 15 and value < 0.05:
+                continue
             axes.text(
                 j, i, f"{value:.{digits}f}".removeprefix("0"),
                 ha="center", va="center", fontsize=11,
@@ -128,9 +130,10 @@ def weighted_average(weights, values, tokens):
     point = weights @ values
     at = ", ".join(f"{x:.3g}" for x in point.tolist())
     parts = [f"{w:.2g} · {token}" for w, token in zip(weights.tolist(), tokens, strict=True)]
-    title = f"{' + '.join(parts)} = ({at})"
     figure = Card(
-        6.4, 4.6, f"A dot for each value, a line from each to a star, their average: {title}."
+        6.4,
+        4.6,
+        f"A dot for each value, a line from each to a star: {' + '.join(parts)} = ({at}).",
     )
     axes = figure.subplots()
     axes.add_patch(Polygon(values.tolist(), color=VALUE, alpha=0.12, linewidth=0))
@@ -144,8 +147,8 @@ def weighted_average(weights, values, tokens):
     axes.scatter(*point.tolist(), s=320, marker="*", color="black", zorder=4)
     axes.annotate(f"new vector ({at})", point.tolist(), (16, -16), textcoords="offset points")
     axes.set(xlabel="first number of a value", ylabel="second number", aspect="equal")
-    axes.set_title(title)
-    axes.margins(0.25)
+    axes.set_title(f"The average of the values is ({at})")
+    axes.margins(0.3)
     return figure
 
 
