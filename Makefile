@@ -6,7 +6,8 @@ TORCH_INDEX := $(if $(filter Linux,$(shell uname -s)),$(if $(CUDA),,--index-url 
 export OMP_NUM_THREADS ?= 1
 
 lab: .venv/.ready  ## open lesson 00 in JupyterLab; on a server: make lab ARGS=--no-browser
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS) notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
+		--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
 
 test: .venv/.browser  ## everything that must pass
 	$(BIN)/ruff check
@@ -42,7 +43,7 @@ help:
 	@touch $@
 
 .venv/.browser: .venv/.ready  # a browser for the tests: one that is there, or Playwright's own
-	$(BIN)/python -m tests.browser.lab || { $(BIN)/playwright install chromium && $(BIN)/python -m tests.browser.lab; }
+	@$(BIN)/python -m tests.browser.lab 2>/dev/null || { $(BIN)/playwright install chromium && $(BIN)/python -m tests.browser.lab; }
 	@touch $@
 
 .PHONY: lab test notebooks bench-widgets wheel constraints clean help
