@@ -14,7 +14,7 @@ async function render({ model, el }) {
       draggable: false,
     }));
   const slider = make("input", "flipbook-slider", { type: "range", min: 0, max: images.length - 1 });
-  const text = make("output", "flipbook-text");
+  const text = make("span", "flipbook-text", { ariaHidden: "true" }); // the slider says it
   const control = make("label", "flipbook-control");
   control.append(make("span", "", { textContent: model.get("label") }), slider, text);
   const stage = make("div", "flipbook-stage");
@@ -26,7 +26,7 @@ async function render({ model, el }) {
     images[i].classList.add("flipbook-shown");
     slider.value = i;
     slider.setAttribute("aria-valuetext", texts[i]);
-    text.value = texts[i];
+    text.textContent = texts[i];
     shown = i;
   }
   const follow = () => show(model.get("index"));

@@ -1,0 +1,35 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from .lab import launch, new_page, running_lab, shut_down_kernels
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """JupyterLab over a copy of the lessons."""
+    home = tmp_path_factory.mktemp("jupyter")
+    folder = home / "notebooks"
+    shutil.copytree(NOTEBOOKS, folder, ignore=shutil.ignore_patterns(".*"))
+    with running_lab(folder, home) as lab:
+        yield lab
+
+
+@pytest.fixture
+def page(browser, lab):
+    """A fresh page; the test fails if the browser reported an error, and its kernels end."""
+    with new_page(browser) as page:
+        yield page
+        shut_down_kernels(lab)
