@@ -99,6 +99,15 @@ EXERCISES = {
                 "sum(dim=-1) drops the axis, so the division lines up with the wrong one: "
                 "sum(dim=-1, keepdim=True).",
             ),
+            "softmax over everything": Mistake(
+                lambda q, k, v: attend(q, k, v, weigh=lambda x: x.exp() / x.exp().sum()),
+                "All weights together sum to 1, but each query must hand out 1 of its own: "
+                "softmax(dim=-1).",
+            ),
+            "scores returned in place of weights": Mistake(
+                lambda q, k, v: (attention(q, k, v)[0], q @ k.mT / q.shape[-1] ** 0.5),
+                "The output is right. Return with it what the softmax gave.",
+            ),
             "no softmax": Mistake(
                 lambda q, k, v: attend(q, k, v, weigh=lambda x: x),
                 "Print weights.min() inside your function: some are negative, so this is no "
@@ -135,9 +144,11 @@ EXERCISES = {
             "All scores at once are a matrix product: q @ k.mT has one row for each query and one "
             "column for each key. k.mT swaps the last two axes only.",
             "scores.softmax(dim=-1) makes every row sum to 1; weights @ v is the average.",
-            "h = q.shape[-1]; weights = (q @ k.mT / h**0.5).softmax(dim=-1); return weights @ v, "
-            "weights. The library's code, next, does the same and more: the lines marked 02 and 06 "
-            "belong to those lessons.",
+            "With a key head for every query head, as here, this is all. The library's code, next, "
+            "does more: the lines marked 02 and 06 belong to those lessons.\n"
+            "h = q.shape[-1]\n"
+            "weights = (q @ k.mT / h**0.5).softmax(dim=-1)\n"
+            "return weights @ v, weights",
         ),
     )
 }

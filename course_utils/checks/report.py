@@ -16,13 +16,18 @@ def card(name, verdict, message, hints, source):
     )
     if verdict != "Passed":
         for i, hint in reversed(list(enumerate(hints, start=1))):
-            fold = details(f"Hint {i} of {len(hints)}", f"<p>{html.escape(hint)}</p>{fold}")
-    said, _, shown = map(html.escape, message.partition("\n"))
+            fold = details(f"Hint {i} of {len(hints)}", paragraphs(hint) + fold)
     return (
         f'<div style="border-left: 6px solid {COLOURS[verdict]}; padding: 4px 14px; '
         f'font-size: 15px"><p><b>{verdict}</b> · <code>{name}</code></p>'
-        f"<p>{said}</p>{shown and f'<pre>{shown}</pre>'}{fold}</div>"
+        f"{paragraphs(message)}{fold}</div>"
     )
+
+
+def paragraphs(text):
+    """HTML of a text: its first line as prose, the others as they stand."""
+    said, _, shown = map(html.escape, text.partition("\n"))
+    return f"<p>{said}</p>" + (f"<pre>{shown}</pre>" if shown else "")
 
 
 def details(summary, body):
