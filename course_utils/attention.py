@@ -14,7 +14,8 @@ def attention(q, k, v, mask=None):
     """Weighted average of the values; the weights say how well each key answers the query.
 
     q (b, n, t, h), k and v (b, g, s, h), mask (t, s) bool → output (b, n, t, h), weights
-    (b, n, t, s). Query head i reads K/V head i // r; K and V are never copied.
+    (b, n, t, s). Query head i reads K/V head i // r; K and V are never repeated to n heads. A query
+    that may see no key at all gets nan.
 
     Raises ValueError if ranks or shapes do not fit, or n is not divisible by g.
     Source: Vaswani et al. 2017, arXiv 1706.03762; grouping: Ainslie et al. 2023, arXiv 2305.13245.
@@ -27,7 +28,7 @@ def attention(q, k, v, mask=None):
     (b, n, t, h), (g, s) = q.shape, k.shape[1:3]
     r = group_size(n, g)
     grouped = q.reshape(b, g, r * t, h)  # 06: the queries of a group lie under one another
-    scores = (grouped @ k.mT / h**0.5).reshape(b, n, t, s)
+    scores = (grouped / h**0.5 @ k.mT).reshape(b, n, t, s)
     if mask is not None:  # 02
         scores = scores.masked_fill(~mask, float("-inf"))
     weights = scores.softmax(dim=-1)
@@ -54,11 +55,13 @@ def causal_mask(t, s):
 def split_heads(x, n_heads):
     """Cut the last axis into heads: (b, t, n·h) → (b, n, t, h), a view.
 
-    Raises ValueError if the width is not divisible by n_heads.
+    Raises ValueError if x has other axes, or its width is not divisible by n_heads.
 
     >>> split_heads(torch.arange(6).view(1, 1, 6), 2).tolist()
     [[[[0, 1, 2]], [[3, 4, 5]]]]
     """
+    if x.ndim != 3:
+        raise ValueError(f"x has shape {tuple(x.shape)}; it needs three axes, (b, t, n·h)")
     b, t, width = x.shape
     if width % n_heads:
         raise ValueError(
@@ -71,9 +74,13 @@ def split_heads(x, n_heads):
 def merge_heads(x):
     """Lay the heads side by side again: (b, n, t, h) → (b, t, n·h).
 
+    Raises ValueError if x has other axes.
+
     >>> merge_heads(split_heads(torch.arange(6).view(1, 1, 6), 2)).tolist()
     [[[0, 1, 2, 3, 4, 5]]]
     """
+    if x.ndim != 4:
+        raise ValueError(f"x has shape {tuple(x.shape)}; it needs four axes, (b, n, t, h)")
     return x.transpose(1, 2).flatten(2)
 
 
@@ -169,7 +176,7 @@ def check_shapes(q, k, v, mask=None):
             f"q has head_dim {h}, k has head_dim {k.shape[3]}; a query can only be compared with "
             "a key of its own width"
         )
-    if mask is not None and (mask.dtype != torch.bool or mask.shape[-2:] != (t, s)):
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != (t, s)):
         raise ValueError(
             f"mask is {mask.dtype} {tuple(mask.shape)}; it must be torch.bool ({t}, {s}), "
             "True = may attend"

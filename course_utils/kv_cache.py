@@ -11,8 +11,8 @@ class KVCache:
 
     `n_tokens` is s, the number of tokens so far; `n_bytes` the memory it holds, full or not.
 
-    Raises ValueError if what is appended has another shape, or does not fit; the cache is then
-    unchanged.
+    It keeps no gradients. Raises ValueError if what is appended has another shape or dtype, or
+    does not fit; the cache is then unchanged.
 
     >>> cache = KVCache(batch=1, n_kv_heads=2, max_tokens=5, head_dim=3)
     >>> k, v = cache.append(torch.ones(1, 2, 4, 3), torch.ones(1, 2, 4, 3))
@@ -33,17 +33,22 @@ class KVCache:
     def append(self, k, v):
         """Write k and v (b, g, t, h) behind what is there → views (b, g, s, h) of everything."""
         b, g, max_tokens, h = self.k.shape
-        start, end = self.n_tokens, self.n_tokens + k.shape[2]
-        if k.shape != v.shape or k.shape != (b, g, end - start, h):
+        if k.shape != v.shape or k.ndim != 4 or k.shape != (b, g, k.shape[2], h):
             raise ValueError(
                 f"k {tuple(k.shape)} and v {tuple(v.shape)} do not fit this cache; "
                 f"both must be ({b}, {g}, t, {h})"
             )
+        if k.dtype != self.k.dtype or v.dtype != self.v.dtype:
+            raise ValueError(
+                f"k is {k.dtype} and v {v.dtype}, the cache {self.k.dtype}; "
+                f"make it with dtype={k.dtype}"
+            )
+        start, end = self.n_tokens, self.n_tokens + k.shape[2]
         if end > max_tokens:
             raise ValueError(
                 f"the cache is full: {start} of {max_tokens} tokens used, {end - start} more do "
                 f"not fit; make it with max_tokens={end} or more"
             )
-        self.k[:, :, start:end], self.v[:, :, start:end] = k, v
+        self.k[:, :, start:end], self.v[:, :, start:end] = k.detach(), v.detach()
         self.n_tokens = end
         return self.k[:, :, :end], self.v[:, :, :end]

@@ -52,7 +52,26 @@ def test_append_returns_views_of_everything_so_far():
     k, v = cache.append(second, -second)
     assert torch.equal(k, torch.cat([first, second], 2))
     assert torch.equal(v, -k)
-    assert k.data_ptr() == cache.k.data_ptr()
+    assert k.data_ptr() == cache.k.data_ptr() and v.data_ptr() == cache.v.data_ptr()
+
+
+def test_it_keeps_no_gradients():
+    layer, cache = GroupedQueryAttention(6, 2, 1), KVCache(1, 1, 4, 3)
+    for _ in range(2):
+        output, _ = layer(torch.randn(1, 2, 6), cache)
+        output.sum().backward()
+    assert not cache.k.requires_grad and not cache.v.requires_grad
+
+
+def test_another_dtype_is_refused_with_the_remedy():
+    cache = KVCache(1, 1, 4, 3)
+    with pytest.raises(ValueError) as error:
+        cache.append(*2 * [torch.zeros(1, 1, 2, 3, dtype=torch.bfloat16)])
+    assert str(error.value) == (
+        "k is torch.bfloat16 and v torch.bfloat16, the cache torch.float32; "
+        "make it with dtype=torch.bfloat16"
+    )
+    assert cache.n_tokens == 0
 
 
 @pytest.mark.parametrize("dtype, size", [(torch.float32, 4), (torch.bfloat16, 2)])
@@ -77,7 +96,12 @@ def test_a_full_cache_says_so_and_keeps_what_it_has():
 
 @pytest.mark.parametrize(
     "k, v",
-    [((1, 2, 1, 4), (1, 2, 1, 4)), ((1, 3, 1, 4), (1, 3, 2, 4)), ((1, 3, 1, 5), (1, 3, 1, 5))],
+    [
+        ((1, 2, 1, 4), (1, 2, 1, 4)),
+        ((1, 3, 1, 4), (1, 3, 2, 4)),
+        ((1, 3, 1, 5), (1, 3, 1, 5)),
+        ((3, 4), (3, 4)),
+    ],
 )
 def test_another_shape_is_refused_with_both_shapes(k, v):
     cache = KVCache(1, 3, 9, 4)
