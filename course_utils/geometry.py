@@ -103,12 +103,10 @@ class Geometry:
         >>> model("DeepSeek-V3 (671B)").kv_bytes(n_tokens=1)  # 576 elements · 61 layers · 2 bytes
         70272
         """
-        if not self.latent_dim:
-            g, h = self.n_kv_heads, self.head_dim
-            return kv_cache_bytes(self.n_layers, batch, g, h, n_tokens, bytes_per_element)
-        h = self.latent_dim
-        twice = kv_cache_bytes(self.n_layers, batch, 1, h, n_tokens, bytes_per_element)
-        return (twice + 1) // 2  # K and V are both expanded from the one latent: no factor 2
+        g, h = self.n_kv_heads, self.head_dim
+        if self.latent_dim:  # K and V are both expanded from one latent: half of the factor 2
+            g, h, bytes_per_element = 1, self.latent_dim, bytes_per_element / 2
+        return kv_cache_bytes(self.n_layers, batch, g, h, n_tokens, bytes_per_element)
 
 
 @functools.cache
