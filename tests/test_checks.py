@@ -1,5 +1,6 @@
 """Exercises: each mistake has its own diagnosis, the reference and other good styles pass."""
 
+import functools
 import inspect
 import math
 
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 from course_utils import checks
-from course_utils.checks.engine import examine, exercises, find
+from course_utils.checks.engine import Exercise, Mistake, examine, exercises, find
+from course_utils.kv_cache import KVCache
 
 MISTAKES = [(name, diagnosis) for name, e in exercises().items() for diagnosis in e.mistakes]
 
@@ -143,6 +145,108 @@ def test_what_a_function_prints_is_printed_once_a_probe(capsys):
     assert result.diagnosis == "something else"
 
 
+@pytest.mark.parametrize("given", [None, (torch.ones(2), torch.ones(2)), "attention"])
+def test_what_is_not_a_function_is_told(given):
+    result = examine(find("01.attention"), given)
+    assert (result.passed, result.diagnosis) == (False, "not a function")
+    assert result.message.startswith("Give check the function itself, without calling it;")
+
+
+class Module(torch.nn.Module):
+    def __init__(self, act):
+        super().__init__()
+        self.act = act
+
+    def forward(self, q, k, v):
+        return self.act(q, k, v)
+
+
+class StubModule(torch.nn.Module):
+    def forward(self, q, k, v): ...
+
+
+WRAPPERS = {
+    "lambda": lambda fn: lambda q, k, v: fn(q, k, v),
+    "partial": functools.partial,
+    "module": Module,
+    "no_grad": torch.no_grad(),
+    "method": lambda fn: Module(fn).forward,
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_whatever_can_be_called_can_be_checked(wrap):
+    assert examine(find("01.attention"), wrap(by_einsum)).passed
+
+    def fails(q, k, v):
+        return undefined  # noqa: F821
+
+    assert examine(find("01.attention"), wrap(fails)).diagnosis == "an error"
+
+
+@pytest.mark.parametrize("fn", [functools.partial(stub), StubModule(), torch.no_grad()(stub)])
+def test_a_stub_is_known_in_any_wrapping(fn):
+    assert not examine(find("01.attention"), fn).started
+
+
+def test_half_written_code_that_is_not_implemented_is_not_started():
+    def half(q, k, v):
+        scores = q @ k.mT
+        raise NotImplementedError(scores)
+
+    assert not examine(find("01.attention"), half).started
+
+
+def refuses(n, g):
+    if n % g:
+        raise ValueError(f"{n} % {g} is not 0")
+    return n // g
+
+
+REFUSING = Exercise(refuses, [(4, 2), (4, 3)], ("size",), {}, ())
+
+
+def test_a_function_can_be_asked_to_refuse():
+    assert examine(REFUSING, refuses).passed
+    result = examine(REFUSING, lambda n, g: n // g)
+    assert result.diagnosis == "something else"
+    assert result.message.endswith("it should raise ValueError: 4 % 3 is not 0")
+    named = REFUSING._replace(mistakes={"n % g ≠ 0 accepted": Mistake(lambda n, g: n // g, "See.")})
+    assert examine(named, lambda n, g: n // g).diagnosis == "n % g ≠ 0 accepted"
+
+
+def test_a_cache_may_be_changed():
+    def decode(k, cache):
+        return cache.append(k, k)[0] * 1
+
+    k = torch.randn(1, 1, 2, 3)
+    exercise = Exercise(decode, [(k, KVCache(1, 1, 4, 3))], ("keys",), {}, ())
+    assert examine(exercise, decode).passed
+
+
+@pytest.mark.parametrize(
+    "got, said",
+    [
+        (torch.ones(2, 2), "mask is a float32 tensor (2, 2), it should be a bool tensor (2, 2)"),
+        (
+            torch.ones(2, 2).int(),
+            "mask is a int32 tensor (2, 2), it should be a bool tensor (2, 2)",
+        ),
+        (torch.ones(2, 2).bool(), "mask differs by up to 1"),
+        (torch.tensor(True), "mask is a bool tensor (), it should be a bool tensor (2, 2)"),
+    ],
+)
+def test_masks_must_be_masks(got, said):
+    exercise = Exercise(lambda t: torch.ones(t, t).tril().bool(), [(2,)], ("mask",), {}, ())
+    assert said in examine(exercise, lambda t: got).message
+
+
+def test_a_number_in_a_tensor_can_be_wrong():
+    exercise = Exercise(lambda t: torch.tensor(1.0), [(2,)], ("loss",), {}, ())
+    assert "loss differs by up to 1" in examine(exercise, lambda t: torch.tensor(2.0)).message
+    assert "nan" in examine(exercise, lambda t: torch.tensor(float("nan"))).message
+
+
 def test_a_forgotten_return_is_told_from_a_stub():
     def forgot(q, k, v):
         weights = (q @ k.mT).softmax(-1)
@@ -224,10 +328,11 @@ def test_check_shows_hints_in_order_and_the_library_last(capsys):
 
 
 def test_the_solution_is_the_library_source(capsys):
-    checks.solution("01.attention")
-    assert exercises()["01.attention"].reference.__module__ == "course_utils.attention"
-    source = inspect.getsource(exercises()["01.attention"].reference)
-    assert "softmax(dim=-1)" in source
+    for name in exercises():
+        reference = find(name).reference
+        assert reference.__module__.startswith("course_utils.")
+        checks.solution(name)
+        assert capsys.readouterr().out.strip().endswith(inspect.getsource(reference).strip())
 
 
 def test_an_unknown_exercise_suggests_the_nearest():

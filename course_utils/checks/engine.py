@@ -18,7 +18,8 @@ from typing import NamedTuple
 import torch
 from IPython.display import Code, display
 
-from course_utils.checks.report import card, difference, shapes
+from course_utils.checks.compare import difference, kind, same, shapes
+from course_utils.checks.report import card
 
 
 class Mistake(NamedTuple):
@@ -96,28 +97,26 @@ def find(name):
 
 def examine(exercise, fn):
     """The Result of fn on every probe up to the first that fails."""
+    if not callable(fn):
+        message = f"Give check the function itself, without calling it; this is {kind(fn)}."
+        return Result(False, True, "not a function", message)
     names = inspect.signature(exercise.reference).parameters
     for probe in exercise.probes:
         given = copy.deepcopy(probe)
+        got, expected = outcome(fn, given), outcome(exercise.reference, copy.deepcopy(probe))
         inputs = shapes(names, probe)
-        try:
-            got = fn(*given)
-        except NotImplementedError:
-            got = ...
-        except Exception as error:  # whatever a learner's code raises is the learner's to see
-            return Result(
-                False, True, "an error", f"It raised an error.\n{inputs}\n{where(error, fn)}"
-            )
-        if got is None or got is ...:
-            if not uses_arguments(fn):
-                return Result(False, False, None, "Replace the ... and run the cell again.")
+        if isinstance(got, NotImplementedError) or got is ... or (got is None and is_stub(fn)):
+            return Result(False, False, None, "Replace the ... and run the cell again.")
+        if got is None:
             message = "Your function gave nothing back: end it with a return."
             return Result(False, True, "nothing returned", message)
+        if isinstance(got, Exception) and not isinstance(expected, Exception):
+            message = f"It raised an error.\n{inputs}\n{where(got, fn)}"
+            return Result(False, True, "an error", message)
         for name, before, after in zip(names, probe, given, strict=False):
-            if not same(after, before):
+            if isinstance(before, torch.Tensor) and not torch.equal(before, after):
                 message = f"Your function changed its input {name}: work on a new tensor."
                 return Result(False, True, "an in-place edit", message)
-        expected = exercise.reference(*copy.deepcopy(probe))
         if same(got, expected):
             continue
         shown = f"{inputs}\n{difference(exercise.returns, got, expected)}"
@@ -134,50 +133,40 @@ def examine(exercise, fn):
 def recognise(exercise, fn):
     """The first mistake that gives what fn gives on every probe, or None."""
     with redirect_stdout(io.StringIO()):  # what fn prints was printed once already
-        got = [outcome(fn, probe) for probe in exercise.probes]
+        got = [outcome(fn, copy.deepcopy(probe)) for probe in exercise.probes]
     for diagnosis, mistake in exercise.mistakes.items():
-        wrong = [outcome(mistake.wrong, probe) for probe in exercise.probes]
+        wrong = [outcome(mistake.wrong, copy.deepcopy(probe)) for probe in exercise.probes]
         if all(map(same, got, wrong)):
             return diagnosis
     return None
 
 
-def outcome(fn, probe):
-    """What fn gives for a probe; `Exception` if it gives none, as for shapes that do not fit."""
+def outcome(fn, arguments):
+    """What fn returns, or the error it raises."""
     try:
-        return fn(*copy.deepcopy(probe))
-    except Exception:
-        return Exception
+        return fn(*arguments)
+    except Exception as error:  # whatever a learner's code raises is the learner's to see
+        return error
 
 
-def same(got, expected):
-    """Whether got is expected: same kind, same shape, and equal up to got's precision."""
-    if isinstance(expected, tuple):
-        return (
-            isinstance(got, tuple | list)
-            and len(got) == len(expected)
-            and all(map(same, got, expected))
-        )
-    if isinstance(expected, torch.Tensor):
-        if not isinstance(got, torch.Tensor) or got.shape != expected.shape:
-            return False
-        if not expected.is_floating_point():
-            return got.dtype == expected.dtype and torch.equal(got, expected)
-        if not got.is_floating_point():
-            return False
-        tolerance = max(1e-4, 4 * torch.finfo(got.dtype).eps)
-        return torch.allclose(got.detach().double(), expected.double(), tolerance, tolerance)
-    return type(got) is type(expected) and got == expected
-
-
-def uses_arguments(fn):
-    """Whether the body of fn reads or sets any variable: a stub's does not."""
-    return any("FAST" in step.opname for step in dis.get_instructions(fn))
+def is_stub(fn):
+    """Whether the body of fn reads and sets no variable at all."""
+    code = code_of(fn)
+    return code is not None and not any("FAST" in x.opname for x in dis.get_instructions(code))
 
 
 def where(error, fn):
     """The learner's line in which an error arose, and what the error says."""
     said = f"{type(error).__name__}: {error}"
+    code = code_of(fn)
     frames = traceback.extract_tb(error.__traceback__)
-    mine = [f.line for f in frames if f.filename == fn.__code__.co_filename]
+    mine = [f.line for f in frames if code and f.filename == code.co_filename]
     return f"line: {mine[-1]}\n{said}" if mine else said
+
+
+def code_of(fn):
+    """The code of a function (also decorated, or a partial) or of a module's forward, or None."""
+    fn = inspect.unwrap(getattr(fn, "func", fn))
+    if isinstance(fn, torch.nn.Module):
+        fn = fn.forward
+    return getattr(inspect.unwrap(fn), "__code__", None)

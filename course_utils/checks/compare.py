@@ -1,0 +1,73 @@
+"""Whether two results are the same, and in words what differs."""
+
+import torch
+
+
+def same(got, expected):
+    """Whether got is expected: same kind, same shape, and equal up to got's precision."""
+    if isinstance(expected, Exception):
+        return isinstance(got, type(expected))
+    if isinstance(expected, tuple):
+        return (
+            isinstance(got, tuple | list)
+            and len(got) == len(expected)
+            and all(map(same, got, expected))
+        )
+    if not isinstance(expected, torch.Tensor):
+        return type(got) is type(expected) and got == expected
+    if not alike(got, expected):
+        return False
+    if not expected.is_floating_point():
+        return torch.equal(got, expected)
+    tolerance = max(1e-4, 4 * torch.finfo(got.dtype).eps)
+    return torch.allclose(got.detach().double(), expected.double(), tolerance, tolerance)
+
+
+def alike(got, expected):
+    """Whether got is a tensor of expected's shape, and floating or of its dtype."""
+    if not isinstance(got, torch.Tensor) or got.shape != expected.shape:
+        return False
+    return got.dtype == expected.dtype or (got.is_floating_point() and expected.is_floating_point())
+
+
+def difference(names, got, expected):
+    """In words, the first part of what came back that is not the same as what was expected."""
+    if same(got, expected):
+        return ""
+    if isinstance(expected, Exception):
+        return f"it should raise {type(expected).__name__}: {expected}"
+    if isinstance(expected, tuple):
+        if not isinstance(got, tuple | list) or len(got) != len(expected):
+            return f"return {kind(expected)}, {', '.join(names)}; you returned {kind(got)}"
+        parts = zip(names, got, expected, strict=True)
+        return next(filter(None, (difference([name], g, e) for name, g, e in parts)))
+    if not isinstance(expected, torch.Tensor) or not alike(got, expected):
+        return f"{names[0]} is {kind(got)}, it should be {kind(expected)}"
+    gap = (got.detach().double() - expected.double()).abs().max().item()
+    return (
+        f"{names[0]} differs by up to {gap:.3g}\n"
+        f"expected {corner(expected)}\n     got {corner(got)}"
+    )
+
+
+def shapes(names, values):
+    """The arguments of a probe in words: `for q (1, 1, 3, 2), n_heads = 4`."""
+    return "for " + ", ".join(
+        f"{name} {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"{name} = {value}"
+        for name, value in zip(names, values, strict=False)
+    )
+
+
+def kind(value):
+    """What a value is, in words: `a tensor (2, 3)`."""
+    if isinstance(value, torch.Tensor):
+        return f"a {value.dtype} tensor {tuple(value.shape)}".replace("torch.", "")
+    if isinstance(value, tuple | list):
+        return f"{len(value)} thing{'s' * (len(value) != 1)}"
+    return f"{value!r}"
+
+
+def corner(x):
+    """The first numbers of x as text: four at most, of one row."""
+    row = x.detach().double().reshape(-1, x.shape[-1] if x.ndim else 1)[0, :4]
+    return "[" + ", ".join(f"{value:.3f}" for value in row.tolist()) + ", …]"
