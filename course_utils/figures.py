@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Polygon
 from PIL import Image
 
+from course_utils.attention import group_size
+
 QUERY, KEY, VALUE = "#0072B2", "#E69F00", "#009E73"
 GROUPS = ["#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000"]
 CSS_DPI = 96
@@ -79,15 +81,16 @@ def attention_map(weights, tokens, title, vmax=1):
             f"weights {tuple(weights.shape)} must be (t, s) with a token for each of the s keys; "
             f"there are {len(tokens)} tokens"
         )
+    weights = weights.detach().float().cpu().numpy()
     t, s = weights.shape
     digits, cell = (2, 0.47) if s <= 15 else (1, 0.33)
     size = max(5.5, 1.8 + cell * s)
     figure = Card(size + 0.6, size - 0.2, f"Heat map. {title}. {looks(weights, tokens)}")
     axes = figure.subplots()
-    image = axes.imshow(weights.numpy(), cmap="cividis", vmin=0, vmax=vmax)
+    image = axes.imshow(weights, cmap="cividis", vmin=0, vmax=vmax)
     for i in range(t):
         for j in range(s):
-            value = weights[i, j].item()
+            value = weights[i, j]
             if s > 15 and value < 0.05:
                 continue
             axes.text(
@@ -107,20 +110,20 @@ def attention_map(weights, tokens, title, vmax=1):
 
 
 def looks(weights, tokens):
-    """In words, what each row of weights (t, s) looks at most; equal words are named once.
+    """In words, what each row of weights (t, s) looks at most; what is said is said once.
 
-    >>> import torch
-    >>> looks(torch.tensor([[0.2, 0.8], [0.5, 0.5]]), ["one", "key"])
+    >>> import numpy as np
+    >>> looks(np.array([[0.2, 0.8], [0.5, 0.5]]), ["one", "key"])
     'one looks most at key; key at all alike.'
     """
     t, s = weights.shape
-    said = {}
+    said = []
     for token, row in zip(tokens[s - t :], weights, strict=True):
         best = [tokens[j] for j in range(s) if row[j] > row.max() - 1e-4]
-        said[token] = "all alike" if len(best) == s else ", ".join(dict.fromkeys(best))
-    if set(said.values()) == {"all alike"}:
+        said.append((token, "all alike" if len(best) == s else ", ".join(dict.fromkeys(best))))
+    if {best for _, best in said} == {"all alike"}:
         return "Every word looks at all alike."
-    first, *others = (f"{token} at {best}" for token, best in said.items())
+    first, *others = (f"{token} at {best}" for token, best in dict.fromkeys(said))
     return "; ".join([first.replace(" at ", " looks most at "), *others]) + "."
 
 
@@ -187,9 +190,12 @@ def score_scale(widths, spread, raw, scaled):
 
 @LOOK
 def wiring(n_heads, n_kv_heads):
-    """Which K/V head each query head reads: n boxes above, g below, one hue and line a group."""
+    """Which K/V head each query head reads: n boxes above, g below, one hue a group.
+
+    Raises ValueError if n is not divisible by g.
+    """
     n, g = n_heads, n_kv_heads
-    r = n // g
+    r = group_size(n, g)
     title = f"{n} query heads, {g} K/V head{'s' * (g > 1)}: {r} to one"
     figure = Card(8, 3.4, f"{title}. Query heads in a row; each group of {r} is wired to one box.")
     axes = figure.subplots()

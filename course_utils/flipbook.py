@@ -16,7 +16,7 @@ class Flipbook(anywidget.AnyWidget):
     says what to see in a picture, if the figure has no `alt` of its own. `index` and `value`
     follow the slider; they can be set and linked.
 
-    Raises ValueError if there are no values, TraitError if value or index is set to none of them.
+    Raises ValueError without values or alt texts, TraitError if value or index is set to another.
 
     >>> from matplotlib.figure import Figure
     >>> book = Flipbook(lambda g: Figure(), "K/V heads g", [1, 2, 4], alt=lambda g: f"{g} heads")
@@ -41,6 +41,10 @@ class Flipbook(anywidget.AnyWidget):
         if not self.values:
             raise ValueError("a flipbook needs at least one value; values is empty")
         figures = [render(value) for value in self.values]
+        if not alt and not all(hasattr(figure, "alt") for figure in figures):
+            raise ValueError(
+                "the figures have no alt text; give alt=, a function from value to words"
+            )
         super().__init__(
             label=label,
             texts=[str(value) for value in self.values],

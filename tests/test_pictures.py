@@ -7,6 +7,7 @@ import struct
 import pytest
 import torch
 import traitlets
+from matplotlib.figure import Figure
 from PIL import Image
 
 from course_utils import figures
@@ -66,12 +67,50 @@ def test_a_live_figure_has_its_alt_text_in_html(monkeypatch):
     "weights, said",
     [
         ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], "one looks most at one; key at key; opens at opens."),
+        ([[0, 1, 0], [0, 1, 0]], "key looks most at key; opens at key."),
         ([[0.4, 0.4, 0.2]], "opens looks most at one, key."),
         ([[1 / 3] * 3] * 3, "Every word looks at all alike."),
     ],
 )
 def test_the_alt_text_of_a_map_says_what_it_shows(weights, said):
     assert figures.looks(torch.tensor(weights), WORDS) == said
+
+
+def test_equal_words_with_different_rows_are_both_told():
+    weights = torch.tensor([[0.0, 1, 0], [0, 1, 0], [0, 0, 1]])
+    assert figures.looks(weights, ["a", "b", "a"]) == "a looks most at b; b at b; a at a."
+
+
+def test_a_map_shows_the_weights_it_is_given():
+    weights = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]], requires_grad=True)
+    axes = figures.attention_map(weights, WORDS, "A title").axes[0]
+    (image,) = axes.images
+    assert torch.equal(torch.tensor(image.get_array()), weights)
+    assert [t.get_text() for t in axes.get_xticklabels()] == WORDS  # keys
+    assert [t.get_text() for t in axes.get_yticklabels()] == WORDS[1:]  # the last two are queries
+    numbers = {t.get_position(): t.get_text() for t in axes.texts}
+    assert numbers[(2, 0)] == ".20" and numbers[(1, 1)] == ".80"
+
+
+def test_the_star_stands_at_the_weighted_average():
+    values = torch.tensor([[0.0, 4], [8, 0], [8, 8]])
+    figure = figures.weighted_average(torch.tensor([0.25, 0.5, 0.25]), values, WORDS)
+    dots = [tuple(d.get_offsets()[0]) for d in figure.axes[0].collections]
+    assert dots == [(0, 4), (8, 0), (8, 8), (6, 3)]
+
+
+@pytest.mark.parametrize("n, g", [(8, 8), (8, 2), (6, 3), (4, 1), (18, 9)])
+def test_query_head_i_is_wired_to_the_box_of_group_i_over_r(n, g):
+    axes = figures.wiring(n, g).axes[0]
+    boxes = {t.get_text(): t.get_position()[0] for t in axes.texts if t.get_text()[:1] in "qk"}
+    assert sum(name.startswith("kv") for name in boxes) == g
+    ends = [line.get_xdata() for line in axes.lines]
+    assert [tuple(x) for x in ends] == [(i, boxes[f"kv{i // (n // g)}"]) for i in range(n)]
+
+
+def test_heads_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="must be divisible by n_kv_heads"):
+        figures.wiring(8, 3)
 
 
 def test_a_map_needs_a_token_for_every_key():
@@ -148,6 +187,18 @@ def test_a_live_flipbook_is_a_widget_with_the_picture_beside_it(monkeypatch):
     monkeypatch.delenv("COURSE_OUTPUTS")
     data, _ = Flipbook(draw, "K/V heads", [1, 2])._repr_mimebundle_()
     assert set(data) == {figures.WIDGET, "image/png", "text/plain"}
+
+
+def test_ipywidgets_7_cannot_show_it_without_its_picture():
+    assert Flipbook(draw, "x", [1])._ipython_display_ is None
+
+
+def test_no_alt_text_is_an_error():
+    with pytest.raises(ValueError) as error:
+        Flipbook(lambda value: Figure(), "x", [1])
+    assert str(error.value) == (
+        "the figures have no alt text; give alt=, a function from value to words"
+    )
 
 
 def test_no_values_is_an_error():
