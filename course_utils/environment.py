@@ -84,7 +84,9 @@ def packages():
         except metadata.PackageNotFoundError:
             yield Row(requirement.name, "missing", f'run %pip install "{requirement}" in a cell')
             continue
-        remedy = f'outside the tested range: run %pip install "{requirement}" in a cell'
+        remedy = (
+            f'outside the range this course supports: run %pip install "{requirement}" in a cell'
+        )
         good = requirement.specifier.contains(version, prereleases=True)
         yield Row(requirement.name, version, "" if good else remedy)
 
@@ -102,7 +104,7 @@ def gpu():
     if shutil.which("nvidia-smi"):
         remedy = "run nvidia-smi in a terminal; if it lists a GPU: make clean, then make lab"
         return Row("GPU", "a driver, but torch cannot use it", remedy)
-    return Row("GPU", "none, and none is needed: every lesson runs on the CPU")
+    return Row("GPU", "none that CUDA can use, and none is needed: every lesson runs on the CPU")
 
 
 class Pulse(anywidget.AnyWidget):
@@ -131,9 +133,12 @@ class Pulse(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs):
         """The widget; where none can live, the remedy."""
         data, extra = super()._repr_mimebundle_(**kwargs)
+        remedy = "install ipywidgets and anywidget where JupyterLab is installed (make lab does)"
+        if in_colab():
+            remedy = "choose Runtime → Restart session"
         text = (
             "Widgets: this line says they are alive once you have run the cell. If it does not, "
-            "restart JupyterLab with make lab and reload this page."
+            f"{remedy}, reload this page and run the cell again."
         )
         data |= {
             "text/plain": text,

@@ -30,7 +30,9 @@ def test_versions_outside_the_tested_range_are_named(monkeypatch, version, good)
     real = metadata.version
     monkeypatch.setattr(metadata, "version", lambda x: version if x == "ipywidgets" else real(x))
     (row,) = [row for row in environment.packages() if row.what == "ipywidgets"]
-    remedy = 'outside the tested range: run %pip install "ipywidgets<9,>=7.7.1" in a cell'
+    remedy = (
+        'outside the range this course supports: run %pip install "ipywidgets<9,>=7.7.1" in a cell'
+    )
     assert row.remedy == ("" if good else remedy)
 
 
@@ -88,8 +90,14 @@ def test_python_answers_the_browser():
 
 def test_where_widgets_are_dead_the_remedy_stands(monkeypatch):
     monkeypatch.delenv("COURSE_OUTPUTS")
-    data, _ = environment.Pulse()._repr_mimebundle_()
+    pulse = environment.Pulse()
+    data, _ = pulse._repr_mimebundle_()
     assert "make lab" in data["text/html"] and "make lab" in data["text/plain"]
+    assert environment.WIDGET in data
+    monkeypatch.setattr(environment, "in_colab", lambda: True)
+    data, _ = pulse._repr_mimebundle_()
+    assert "Runtime → Restart session" in data["text/plain"]
+    assert pulse._ipython_display_ is None  # ipywidgets 7 would show the widget alone
 
 
 def test_set_up_makes_lessons_print_the_same(restore_torch):
@@ -97,6 +105,7 @@ def test_set_up_makes_lessons_print_the_same(restore_torch):
     first = torch.randn(3)
     environment.set_up()
     assert torch.equal(first, torch.randn(3))
+    assert torch.get_num_threads() == 1
     assert str(torch.tensor([1 / 3, 1000.0])) == "tensor([   0.333, 1000.000])"
 
 
