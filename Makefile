@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # A Linux machine without an NVIDIA driver takes torch from the CPU index: no CUDA is downloaded.
-CUDA := $(shell [ "$$(uname -s)" != Linux ] || nvidia-smi -L 2>/dev/null)
+CUDA := $(shell [ "$$(uname -s)" != Linux ] || nvidia-smi -L 2>/dev/null | grep '^GPU')
 TORCH_INDEX := $(if $(filter Linux,$(shell uname -s)),$(if $(CUDA),,--index-url https://download.pytorch.org/whl/cpu))
 export OMP_NUM_THREADS ?= 1
 
