@@ -3,7 +3,6 @@ BIN := .venv/bin
 # A Linux machine without an NVIDIA driver takes torch from the CPU index: no CUDA is downloaded.
 CUDA := $(shell [ "$$(uname -s)" != Linux ] || nvidia-smi -L 2>/dev/null | grep '^GPU')
 TORCH_INDEX := $(if $(filter Linux,$(shell uname -s)),$(if $(CUDA),,--index-url https://download.pytorch.org/whl/cpu))
-export OMP_NUM_THREADS ?= 1
 
 lab: .venv/.ready  ## open lesson 00 in JupyterLab; on a server: make lab ARGS=--no-browser
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
@@ -12,10 +11,10 @@ lab: .venv/.ready  ## open lesson 00 in JupyterLab; on a server: make lab ARGS=-
 test: .venv/.browser  ## everything that must pass
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	COURSE_OUTPUTS=stored $(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 notebooks: .venv/.ready  ## run all lessons and store their outputs
-	COURSE_OUTPUTS=stored $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+	COURSE_OUTPUTS=stored OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False \
 		notebooks/*.ipynb
 
