@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -90,7 +91,9 @@ def running_lab(folder, home):
         "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel and widgets, not the user's
     }
     with open(home / "lab.log", "w") as log:
-        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        server = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         deadline = time.monotonic() + 60
         while not answers(lab):
@@ -99,12 +102,17 @@ def running_lab(folder, home):
             time.sleep(0.1)
         yield lab
     finally:
-        server.terminate()  # it ends its kernels, then itself
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        stop(server)
+
+
+def stop(server):
+    """End a server and whatever it started; at once if it does not end its kernels, then itself."""
+    os.killpg(server.pid, signal.SIGTERM)
+    try:
+        server.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 def ask(lab, path, method="GET"):

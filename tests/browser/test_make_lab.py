@@ -2,14 +2,13 @@
 
 import os
 import re
-import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from .lab import new_page
+from .lab import new_page, stop
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,8 +31,7 @@ def printed_url(tmp_path):
             time.sleep(0.2)
         yield urls[0]
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(20)
+        stop(server)
 
 
 def test_the_printed_address_opens_lesson_00(browser, printed_url):
