@@ -92,7 +92,7 @@ def packages():
 
 
 def processor():
-    """The cores torch may use."""
+    """The cores of this machine."""
     return Row("CPU", f"{os.cpu_count()} cores")
 
 
