@@ -15,7 +15,7 @@ from IPython.display import display
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from course_utils.figures import WIDGET, stored
+from course_utils.figures import as_shown
 
 COURSE = "one-key-many-queries"
 
@@ -144,6 +144,4 @@ class Pulse(anywidget.AnyWidget):
             "text/plain": text,
             "text/html": f"<p style='font-size: 15px; padding: 6px'>{text}</p>",
         }
-        if stored():
-            del data[WIDGET]
-        return data, extra
+        return as_shown(data), extra

@@ -33,11 +33,16 @@ LOOK = mpl.rc_context(
 
 
 def stored():
-    """Whether outputs are being made for the repository: pictures that need nothing alive.
-
-    A widget stored without its state shows as an error in JupyterLab, where its picture would do.
-    """
+    """Whether outputs are being made for the repository: pictures that need nothing alive."""
     return os.environ.get("COURSE_OUTPUTS") == "stored"
+
+
+def as_shown(data):
+    """A widget's MIME bundle; if stored, without the widget itself.
+
+    Stored without its state a widget shows as an error in JupyterLab, and hides what stands beside.
+    """
+    return {kind: x for kind, x in data.items() if kind != WIDGET or not stored()}
 
 
 def png(figure):
@@ -171,17 +176,13 @@ def score_scale(widths, spread, raw, scaled):
     left, right = figure.subplots(1, 2)
     left.loglog(widths, [h**0.5 for h in widths], "--", color="#666666", label="√h")
     left.loglog(widths, spread, "o", color=QUERY, markersize=9, label="measured")
-    left.set(
-        xlabel="h, numbers of a query or key",
-        ylabel="standard deviation of q·k (log)",
-        title="Scores grow like √h",
-    )
+    left.set(ylabel="standard deviation of q·k (log)", title="Scores grow like √h")
     right.semilogx(widths, raw, "s-", color="#D55E00", markersize=8, label="softmax of q·k")
     right.semilogx(widths, scaled, "o-", color=QUERY, markersize=8, label="softmax of q·k / √h")
-    right.set(xlabel="h, numbers of a query or key", ylabel="largest of 11 weights", ylim=(0, 1))
-    right.set_title("Unscaled, one key takes all")
+    right.set(ylabel="largest of 11 weights", ylim=(0, 1), title="Unscaled, one key takes all")
     left.set_yticks([2, 8, 32], [2, 8, 32])
     for axes in (left, right):
+        axes.set_xlabel("h, numbers of a query or key")
         axes.set_xticks(widths, widths)
         axes.minorticks_off()
         axes.legend(frameon=False)

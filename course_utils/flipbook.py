@@ -6,7 +6,7 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-from course_utils.figures import CSS_DPI, WIDGET, png, stored
+from course_utils.figures import CSS_DPI, as_shown, png
 
 
 class Flipbook(anywidget.AnyWidget):
@@ -81,6 +81,4 @@ class Flipbook(anywidget.AnyWidget):
         alt = self.alts[self.index]
         data["image/png"] = base64.b64encode(self.frames[self.index]).decode()
         data["text/plain"] = f"{self.label}: {', '.join(self.texts)}. At {self.value}: {alt}"
-        if stored():
-            del data[WIDGET]
-        return data, metadata | {"image/png": {"width": self.width, "alt": alt}}
+        return as_shown(data), metadata | {"image/png": {"width": self.width, "alt": alt}}

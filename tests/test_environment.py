@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from course_utils import environment
+from course_utils.figures import WIDGET
 
 
 def test_everything_is_ready_here():
@@ -93,7 +94,7 @@ def test_where_widgets_are_dead_the_remedy_stands(monkeypatch):
     pulse = environment.Pulse()
     data, _ = pulse._repr_mimebundle_()
     assert "make lab" in data["text/html"] and "make lab" in data["text/plain"]
-    assert environment.WIDGET in data
+    assert WIDGET in data
     monkeypatch.setattr(environment, "in_colab", lambda: True)
     data, _ = pulse._repr_mimebundle_()
     assert "Runtime → Restart session" in data["text/plain"]
