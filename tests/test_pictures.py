@@ -207,17 +207,17 @@ def test_no_values_is_an_error():
     assert str(error.value) == "a flipbook needs at least one value; values is empty"
 
 
-def test_an_unknown_value_is_an_error_and_changes_nothing():
+@pytest.mark.parametrize(
+    "trait, wrong, text",
+    [
+        ("value", 3, "value is 3; it must be in [1, 2]"),
+        ("index", 2, "index is 2; it must be from 0 to 1"),
+        ("index", -1, "index is -1; it must be from 0 to 1"),
+    ],
+)
+def test_a_wrong_position_is_an_error_and_changes_nothing(trait, wrong, text):
     book = Flipbook(draw, "x", [1, 2])
     with pytest.raises(traitlets.TraitError) as error:
-        book.value = 3
-    assert str(error.value) == "value is 3; it must be in [1, 2]"
-    assert (book.index, book.value) == (0, 1)
-
-
-def test_an_index_out_of_range_is_an_error():
-    book = Flipbook(draw, "x", [1, 2])
-    with pytest.raises(traitlets.TraitError) as error:
-        book.index = 2
-    assert str(error.value) == "index is 2; it must be from 0 to 1"
+        setattr(book, trait, wrong)
+    assert str(error.value) == text
     assert (book.index, book.value) == (0, 1)
