@@ -52,6 +52,20 @@ def causal_mask(t, s):
     return torch.ones(t, s, dtype=torch.bool).tril(s - t)
 
 
+def causal_attention(q, k, v):
+    """Attention in which the t queries are the last t of s tokens and see none that comes later.
+
+    Shapes, results and errors are those of `attention`; t may not be larger than s.
+
+    >>> x = torch.ones(1, 1, 3, 2)
+    >>> causal_attention(x, x, x)[1][0, 0]
+    tensor([[1.0000, 0.0000, 0.0000],
+            [0.5000, 0.5000, 0.0000],
+            [0.3333, 0.3333, 0.3333]])
+    """
+    return attention(q, k, v, causal_mask(q.shape[-2], k.shape[-2]).to(q.device))
+
+
 def split_heads(x, n_heads):
     """Cut the last axis into heads: (b, t, n·h) → (b, n, t, h), a view.
 
@@ -82,6 +96,23 @@ def merge_heads(x):
     if x.ndim != 4:
         raise ValueError(f"x has shape {tuple(x.shape)}; it needs four axes, (b, n, t, h)")
     return x.transpose(1, 2).flatten(2)
+
+
+def multi_head_attention(x, w_q, w_k, w_v, w_o, n_heads):
+    """Project, split into heads, attend causally, merge, project.
+
+    x (b, t, d), w_q, w_k and w_v (d, n·h), w_o (n·h, d) → output (b, t, d), weights (b, n, t, t).
+
+    Raises ValueError if n·h is not divisible by n_heads.
+    Source: Vaswani et al. 2017, arXiv 1706.03762.
+
+    >>> x, w = torch.ones(1, 2, 6), torch.eye(6)
+    >>> multi_head_attention(x, w, w, w, w, n_heads=3)[1].shape
+    torch.Size([1, 3, 2, 2])
+    """
+    q, k, v = (split_heads(x @ w, n_heads) for w in (w_q, w_k, w_v))
+    output, weights = causal_attention(q, k, v)
+    return merge_heads(output) @ w_o, weights
 
 
 def group_size(n_heads, n_kv_heads):
@@ -135,7 +166,7 @@ class GroupedQueryAttention(nn.Module):
         self.o_proj = nn.Linear(n * h, d_model, bias)
 
     def forward(self, x, cache=None, rope=None):
-        t, past = x.shape[1], cache.n_tokens if cache else 0
+        past = cache.n_tokens if cache else 0
         q = split_heads(self.q_proj(x), self.n_heads)
         k = split_heads(self.k_proj(x), self.n_kv_heads)
         v = split_heads(self.v_proj(x), self.n_kv_heads)
@@ -143,7 +174,7 @@ class GroupedQueryAttention(nn.Module):
             q, k = rope(q, past), rope(k, past)
         if cache:
             k, v = cache.append(k, v)
-        output, weights = attention(q, k, v, causal_mask(t, past + t).to(x.device))
+        output, weights = causal_attention(q, k, v)
         return self.o_proj(merge_heads(output)), weights
 
 

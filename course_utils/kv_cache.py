@@ -5,6 +5,8 @@ b batch, g key/value heads, s tokens so far, t new tokens, h head_dim.
 
 import torch
 
+from course_utils.attention import causal_attention
+
 
 class KVCache:
     """A cache with room for max_tokens, allocated once: appending costs the same at any length.
@@ -52,3 +54,21 @@ class KVCache:
         self.k[:, :, start:end], self.v[:, :, start:end] = k.detach(), v.detach()
         self.n_tokens = end
         return self.k[:, :, :end], self.v[:, :, :end]
+
+
+def decode_step(q, k_new, v_new, cache):
+    """Attention of t new tokens over everything in the cache and themselves.
+
+    q (b, n, t, h), k_new and v_new (b, g, t, h), the keys and values of the new tokens only, which
+    are appended to the cache → output (b, n, t, h). With t = 1 this is decoding, with more prefill.
+
+    Raises ValueError if the new tokens do not fit the cache or each other.
+
+    >>> cache = KVCache(batch=1, n_kv_heads=1, max_tokens=4, head_dim=2)
+    >>> x = torch.ones(1, 1, 3, 2)
+    >>> decode_step(x, x, x, cache).shape, cache.n_tokens
+    (torch.Size([1, 1, 3, 2]), 3)
+    """
+    k, v = cache.append(k_new, v_new)
+    output, _ = causal_attention(q, k, v)
+    return output
