@@ -33,6 +33,8 @@ class Exercise(NamedTuple):
     returns: tuple  # names of what comes back: ("output", "weights")
     mistakes: dict  # diagnosis -> Mistake
     hints: tuple
+    play: Callable | None = None  # play(fn, *probe) -> what comes back; None is fn(*probe)
+    remark: Callable | None = None  # remark(fn) -> what to say to one who passed, or ""
 
 
 class Result(NamedTuple):
@@ -100,10 +102,12 @@ def examine(exercise, fn):
     if not callable(fn):
         message = f"Give check the function itself, without calling it; this is {kind(fn)}."
         return Result(False, True, "not a function", message)
-    names = inspect.signature(exercise.reference).parameters
+    play = inspect.signature(exercise.play or exercise.reference).parameters
+    names = list(play)[1:] if exercise.play else list(play)
     for probe in exercise.probes:
         given = copy.deepcopy(probe)
-        got, expected = outcome(fn, given), outcome(exercise.reference, copy.deepcopy(probe))
+        got = outcome(exercise, fn, given)
+        expected = outcome(exercise, exercise.reference, copy.deepcopy(probe))
         inputs = shapes(names, probe)
         if isinstance(got, NotImplementedError) or got is ... or (got is None and is_stub(fn)):
             return Result(False, False, None, "Replace the ... and run the cell again.")
@@ -127,24 +131,28 @@ def examine(exercise, fn):
         see = exercise.mistakes[diagnosis].see
         message = f"This is what you get with {diagnosis}. {see}\n{shown}"
         return Result(False, True, diagnosis, message)
-    return Result(True, True, None, "Equal to the library's own on every probe.")
+    remark = exercise.remark(fn) if exercise.remark else ""
+    message = f"Equal to the library's own on every probe. {remark}".rstrip()
+    return Result(True, True, None, message)
 
 
 def recognise(exercise, fn):
     """The first mistake that gives what fn gives on every probe, or None."""
     with redirect_stdout(io.StringIO()):  # what fn prints was printed once already
-        got = [outcome(fn, copy.deepcopy(probe)) for probe in exercise.probes]
+        got = [outcome(exercise, fn, copy.deepcopy(probe)) for probe in exercise.probes]
     for diagnosis, mistake in exercise.mistakes.items():
-        wrong = [outcome(mistake.wrong, copy.deepcopy(probe)) for probe in exercise.probes]
+        wrong = [
+            outcome(exercise, mistake.wrong, copy.deepcopy(probe)) for probe in exercise.probes
+        ]
         if all(map(same, got, wrong)):
             return diagnosis
     return None
 
 
-def outcome(fn, arguments):
-    """What fn returns, or the error it raises."""
+def outcome(exercise, fn, probe):
+    """What fn gives on a probe, or the error it raises."""
     try:
-        return fn(*arguments)
+        return exercise.play(fn, *probe) if exercise.play else fn(*probe)
     except Exception as error:  # whatever a learner's code raises is the learner's to see
         return error
 
@@ -167,6 +175,6 @@ def where(error, fn):
 def code_of(fn):
     """The code of a function (also decorated, or a partial) or of a module's forward, or None."""
     fn = inspect.unwrap(getattr(fn, "func", fn))
-    if isinstance(fn, torch.nn.Module):
+    if isinstance(fn, torch.nn.Module) or (isinstance(fn, type) and hasattr(fn, "forward")):
         fn = fn.forward
     return getattr(inspect.unwrap(fn), "__code__", None)
