@@ -1,0 +1,200 @@
+"""The recall task: eight doors, six questions at once, a small model that learns to answer them.
+
+Every door has six attributes, and behind it is a room. A question row asks, for all six attributes
+at once, which room is behind the door with a given value. One head can look one attribute up; heads
+that share their keys must find all of them with the same few numbers. A toy, made so that keys are
+the bottleneck. b examples, t question rows; the eight doors come first, so s = 8 + t.
+
+    python -m course_utils.recall    trains all of data/checkpoints and data/results/quality.csv
+"""
+
+import json
+import math
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from course_utils import data_path
+from course_utils.attention import GroupedQueryAttention, split_heads
+
+ATTRIBUTES = ("colour", "wood", "handle", "lock", "size", "floor")
+N_DOORS = 8  # and so eight values an attribute: each names one door
+N_ROOMS = 16
+FIRST = N_DOORS * torch.arange(len(ATTRIBUTES))  # values are numbered 0 to 47 in embeddings
+
+
+def examples(n_examples, generator, n_questions=8):
+    """Doors, the rooms behind them, questions and their answers, drawn at random.
+
+    Returns doors (b, 8, 6), each door's value of each attribute; rooms (b, 8); asked (b, t, 6), a
+    value of each attribute; answers (b, t, 6), the room behind the door with that value.
+
+    >>> doors, rooms, asked, answers = examples(1, torch.Generator().manual_seed(0))
+    >>> rooms[0, doors[0, :, 5] == asked[0, 3, 5]] == answers[0, 3, 5]  # row 3, floor
+    tensor([True])
+    """
+    doors = torch.rand(n_examples, N_DOORS, len(ATTRIBUTES), generator=generator).argsort(dim=1)
+    rooms = torch.randint(N_ROOMS, (n_examples, N_DOORS), generator=generator)
+    asked = torch.randint(N_DOORS, (n_examples, n_questions, len(ATTRIBUTES)), generator=generator)
+    answers = rooms.gather(1, right_doors(doors, asked).flatten(1)).view_as(asked)
+    return doors, rooms, asked, answers
+
+
+def right_doors(doors, asked):
+    """Which door, 0 to 7, each question is about: doors (b, 8, 6), asked (b, t, 6) → (b, t, 6).
+
+    >>> doors, _, asked, _ = examples(1, torch.Generator().manual_seed(0))
+    >>> doors[0, right_doors(doors, asked)[0, 3, 5], 5] == asked[0, 3, 5]
+    tensor(True)
+    """
+    return doors.argsort(dim=1).gather(1, asked)  # what sorts a permutation is its inverse
+
+
+class RecallModel(nn.Module):
+    """One layer of grouped-query attention, and an answer for every attribute.
+
+    n_kv_heads=None is MHA. forward: doors (b, 8, 6), rooms (b, 8), asked (b, t, 6) → logits
+    (b, t, 6, 16), weights (b, n, t, 8 + t) of the question rows; the first 8 columns are the doors.
+
+    Raises ValueError if n is not divisible by g.
+
+    >>> *given, answers = examples(2, torch.Generator().manual_seed(0))
+    >>> logits, weights = RecallModel(n_heads=8, n_kv_heads=2)(*given)
+    >>> logits.shape, weights.shape
+    (torch.Size([2, 8, 6, 16]), torch.Size([2, 8, 8, 16]))
+    """
+
+    def __init__(self, n_heads=8, n_kv_heads=None, d_model=64, head_dim=8, d_ff=128):
+        super().__init__()
+        self.value = nn.Embedding(len(ATTRIBUTES) * N_DOORS, d_model)  # as a door has it
+        self.question = nn.Embedding(len(ATTRIBUTES) * N_DOORS, d_model)  # as a question asks it
+        self.room = nn.Embedding(N_ROOMS, d_model)
+        self.attention_norm = nn.RMSNorm(d_model)
+        self.attention = GroupedQueryAttention(d_model, n_heads, n_kv_heads, head_dim)
+        self.ffn_norm = nn.RMSNorm(d_model)
+        self.ffn = nn.Sequential(nn.Linear(d_model, d_ff), nn.GELU(), nn.Linear(d_ff, d_model))
+        self.answer_norm = nn.RMSNorm(d_model)
+        self.answer = nn.Linear(d_model, len(ATTRIBUTES) * N_ROOMS)
+
+    def forward(self, doors, rooms, asked):
+        t = asked.shape[1]
+        x = torch.cat([self.door_rows(doors, rooms), self.question_rows(asked)], dim=1)
+        output, weights = self.attention(self.attention_norm(x))
+        x = (x + output)[:, -t:]
+        x = x + self.ffn(self.ffn_norm(x))
+        return self.answer(self.answer_norm(x)).view(*asked.shape, N_ROOMS), weights[:, :, -t:]
+
+    def door_rows(self, doors, rooms):
+        """The rows of the doors before norm and attention: (b, 8, d)."""
+        return self.value(doors + FIRST).sum(dim=2) + self.room(rooms)
+
+    def question_rows(self, asked):
+        """The question rows before norm and attention: (b, t, d)."""
+        return self.question(asked + FIRST).sum(dim=2)
+
+    def keys(self, doors, rooms):
+        """The keys of the doors: (b, g, 8, h)."""
+        x = self.attention_norm(self.door_rows(doors, rooms))
+        return split_heads(self.attention.k_proj(x), self.attention.n_kv_heads)
+
+    def queries(self, asked):
+        """The queries of the question rows: (b, n, t, h)."""
+        x = self.attention_norm(self.question_rows(asked))
+        return split_heads(self.attention.q_proj(x), self.attention.n_heads)
+
+
+def train(model, steps, seed, watch=None):
+    """Train the model in place on fresh examples; with one thread the same every time.
+
+    watch(step, loss) is called after each step, 1 to steps. Returns the losses, one a step.
+
+    Raises ValueError if steps is less than 1.
+
+    >>> _ = torch.manual_seed(0)  # the model's first weights
+    >>> losses = train(RecallModel(n_kv_heads=2), steps=2, seed=0)
+    >>> len(losses)
+    2
+    """
+    if steps < 1:
+        raise ValueError(f"steps ({steps}) must be at least 1; 600 are about five seconds")
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(model.parameters())
+    losses = []
+    for step in range(1, steps + 1):
+        rise, fall = min(1, 20 * step / steps), (1 + math.cos(math.pi * (step - 1) / steps)) / 2
+        optimizer.param_groups[0]["lr"] = 5e-3 * rise * fall
+        *given, answers = examples(128, generator)
+        loss = cross_entropy(model(*given)[0].flatten(0, 2), answers.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if watch:
+            watch(step, losses[-1])
+    return losses
+
+
+@torch.no_grad()
+def evaluate(model):
+    """Accuracy (0 to 1) and loss (nats an answer) on 1024 examples, always the same.
+
+    To guess any room is right .06 of the time, one behind some door .18, the one behind most doors
+    .26: what a model does where it has not learnt an attribute.
+    """
+    *given, answers = examples(1024, torch.Generator().manual_seed(10_000))
+    logits, _ = model(*given)
+    right = (logits.argmax(dim=-1) == answers).double().mean()
+    return right.item(), cross_entropy(logits.flatten(0, 2), answers.flatten()).item()
+
+
+def accuracy(model):
+    """The share of right answers on examples that are always the same, 0 to 1.
+
+    >>> accuracy(load("recall-n8-g8-seed0")) > 0.99
+    True
+    """
+    return evaluate(model)[0]
+
+
+def load(name):
+    """A trained model of data/checkpoints; its weights are stored in half precision.
+
+    Raises KeyError with the names there are if it is none of them.
+
+    >>> load("recall-n8-g1-seed0").attention.k_proj.weight.shape
+    torch.Size([8, 64])
+    """
+    paths = {path.stem: path for path in sorted(data_path("checkpoints").glob("recall-*"))}
+    if name not in paths:
+        raise KeyError(f"no checkpoint named {name!r}; there are {', '.join(paths)}")
+    with safe_open(paths[name], "pt") as file:
+        model = RecallModel(**json.loads(file.metadata()["sizes"]))
+        model.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+    return model
+
+
+def main():
+    """Train n = 8 and n = 32 with all their g; write every quality and the models lessons use."""
+    torch.set_num_threads(1)
+    rows = ["task,n_heads,n_kv_heads,match,steps,seed,accuracy,loss"]
+    for n, g in [(8, 8), (8, 4), (8, 2), (8, 1), *((32, g) for g in (32, 16, 8, 4, 2, 1))]:
+        for seed in range(3):
+            torch.manual_seed(seed)
+            model = RecallModel(n, g)
+            train(model, 600, seed)
+            share, loss = evaluate(model)
+            rows.append(f"recall,{n},{g},width,600,{seed},{share:.3f},{loss:.3f}")
+            print(rows[-1], flush=True)
+            if (n == 8 and g in (1, 8)) or (n == 32 and seed == 0):
+                weights = {key: x.half() for key, x in model.state_dict().items()}
+                sizes = {"sizes": json.dumps({"n_heads": n, "n_kv_heads": g})}
+                path = data_path("checkpoints") / f"recall-n{n}-g{g}-seed{seed}.safetensors"
+                save_file(weights, path, sizes)
+    (data_path("results") / "quality.csv").write_text("\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""Laws of course_utils.recall: the task, the model, its training, and the models that are shipped."""
+
+import csv
+import math
+import re
+
+import pytest
+import torch
+from torch.nn.functional import one_hot
+
+from course_utils import data_path, recall
+from course_utils.recall import (
+    ATTRIBUTES,
+    N_DOORS,
+    N_ROOMS,
+    RecallModel,
+    accuracy,
+    evaluate,
+    examples,
+    load,
+    right_doors,
+    train,
+)
+
+SHIPPED = [f"recall-n8-g{g}-seed{seed}" for g in (8, 1) for seed in (0, 1, 2)]
+SHIPPED += [f"recall-n32-g{g}-seed0" for g in (32, 16, 8, 4, 2, 1)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def draw(n_examples=5, n_questions=3, seed=0):
+    return examples(n_examples, torch.Generator().manual_seed(seed), n_questions)
+
+
+def qualities():
+    with data_path("results", "quality.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def stored(name):
+    """The row of quality.csv that belongs to a checkpoint."""
+    n, g, seed = re.findall(r"\d+", name)
+    (row,) = [r for r in qualities() if (r["n_heads"], r["n_kv_heads"], r["seed"]) == (n, g, seed)]
+    return row
+
+
+# The task
+
+
+def test_the_answers_are_what_walking_from_door_to_door_finds():
+    doors, rooms, asked, answers = draw(n_examples=20)
+    for e, t, a in torch.cartesian_prod(*map(torch.arange, answers.shape)).tolist():
+        named = [i for i in range(N_DOORS) if doors[e, i, a] == asked[e, t, a]]
+        assert len(named) == 1  # a value names one door
+        assert right_doors(doors, asked)[e, t, a] == named[0]
+        assert answers[e, t, a] == rooms[e, named[0]]
+
+
+def test_every_attribute_gives_every_value_to_one_door():
+    doors = draw()[0]
+    expected = torch.arange(N_DOORS)[:, None].expand(5, N_DOORS, len(ATTRIBUTES))
+    assert torch.equal(doors.sort(dim=1).values, expected)
+    assert len(set(ATTRIBUTES)) == 6
+
+
+def test_everything_is_drawn_and_about_equally_often():
+    doors, rooms, asked, answers = draw(n_examples=2000)
+    for drawn, kinds in [(doors, 8), (rooms, 16), (asked, 8), (answers, 16)]:
+        shares = drawn.flatten().bincount() / drawn.numel()
+        torch.testing.assert_close(shares, torch.full((kinds,), 1 / kinds), rtol=0.1, atol=0)
+    first, second = doors[..., 0].flatten(), doors[..., 1].flatten()
+    assert (first == second).double().mean().item() == pytest.approx(1 / 8, abs=0.02)
+
+
+def test_shapes_and_that_the_generator_decides():
+    assert [x.shape for x in draw(4, 7)] == [(4, 8, 6), (4, 8), (4, 7, 6), (4, 7, 6)]
+    assert all(torch.equal(x, y) for x, y in zip(draw(seed=3), draw(seed=3), strict=True))
+    assert not torch.equal(draw(seed=3)[0], draw(seed=4)[0])
+
+
+def test_heads_that_look_at_the_right_door_only_have_the_answers():
+    """Attention with one-hot weights and rooms for values: one head an attribute is enough."""
+    doors, rooms, asked, answers = draw()
+    weights = one_hot(right_doors(doors, asked), N_DOORS).movedim(2, 1)  # (b, 6 heads, t, 8)
+    found = (weights @ one_hot(rooms, N_ROOMS)[:, None]).argmax(dim=-1)  # (b, 6, t)
+    assert torch.equal(found.movedim(1, 2), answers)
+
+
+def test_guessing_is_right_as_often_as_the_docstring_says():
+    _, rooms, _, answers = draw(n_examples=2000)
+    counts = one_hot(rooms, N_ROOMS).sum(dim=1)  # (b, 16)
+    some_door, most_doors = rooms[:, 0], counts.argmax(dim=1)
+    for guess, share in [(torch.tensor(7), 0.06), (some_door, 0.18), (most_doors, 0.26)]:
+        right = answers.flatten(1) == guess.view(-1, 1)
+        assert right.double().mean().item() == pytest.approx(share, abs=0.01)
+
+
+# The model
+
+
+@pytest.mark.parametrize("n, g", [(8, None), (8, 2), (32, 4), (6, 1)])
+def test_shapes_of_logits_weights_keys_and_queries(n, g):
+    doors, rooms, asked, _ = draw(5, 3)
+    model = RecallModel(n, g, d_model=24, head_dim=5)
+    logits, weights = model(doors, rooms, asked)
+    assert logits.shape == (5, 3, 6, 16)
+    assert weights.shape == (5, n, 3, 8 + 3)
+    assert model.keys(doors, rooms).shape == (5, g or n, 8, 5)
+    assert model.queries(asked).shape == (5, n, 3, 5)
+    assert model.door_rows(doors, rooms).shape == (5, 8, 24)
+    assert model.question_rows(asked).shape == (5, 3, 24)
+
+
+@torch.no_grad()
+def test_the_weights_come_from_these_keys_and_queries():
+    doors, rooms, asked, _ = draw()
+    model = RecallModel(n_heads=8, n_kv_heads=2)
+    q, k = model.queries(asked), model.keys(doors, rooms).repeat_interleave(4, dim=1)
+    on_doors = model(doors, rooms, asked)[1][..., :N_DOORS]
+    expected = (q @ k.mT / 8**0.5).softmax(dim=-1)
+    torch.testing.assert_close(on_doors / on_doors.sum(dim=-1, keepdim=True), expected)
+
+
+@torch.no_grad()
+def test_the_first_question_sees_itself_and_the_doors_and_no_later_question():
+    doors, rooms, asked, _ = draw()
+    model = RecallModel()
+    logits, weights = model(doors, rooms, asked)
+    torch.testing.assert_close(model(doors, rooms, asked[:, :1])[0], logits[:, :1])
+    assert (weights[:, :, 0, N_DOORS + 1 :] == 0).all()
+    assert (weights[:, :, 0, : N_DOORS + 1] > 0).all()
+
+
+@torch.no_grad()
+def test_the_order_of_the_doors_says_nothing():
+    doors, rooms, asked, _ = draw()
+    model = RecallModel()
+    expected = model(doors, rooms, asked)[0]
+    torch.testing.assert_close(model(doors.flip(1), rooms.flip(1), asked)[0], expected)
+
+
+@torch.no_grad()
+def test_values_of_different_attributes_are_different_things():
+    model = RecallModel()
+    rows = model.question_rows(torch.eye(6, dtype=torch.long)[None])[0]
+    assert len({tuple(row.tolist()) for row in rows}) == 6
+
+
+def test_groups_must_divide_the_heads():
+    with pytest.raises(ValueError, match=r"n_heads \(8\) must be divisible by n_kv_heads \(3\)"):
+        RecallModel(8, 3)
+
+
+def test_sharing_takes_weights_from_keys_and_values_only():
+    def count(g):
+        return sum(x.numel() for x in RecallModel(8, g).parameters())
+
+    assert count(8) - count(1) == 2 * 7 * 8 * 64  # K and V, seven heads, h, d
+
+
+# Training
+
+
+def trained(seed, steps=6):
+    torch.manual_seed(0)
+    model = RecallModel(n_kv_heads=2)
+    return model, train(model, steps, seed)
+
+
+def test_training_is_the_same_every_time_and_not_for_every_seed():
+    (first, losses), (second, again) = trained(1), trained(1)
+    assert losses == again
+    assert all(map(torch.equal, first.parameters(), second.parameters()))
+    assert trained(2)[1] != losses
+
+
+def test_training_leaves_the_global_generator_alone():
+    torch.manual_seed(0)
+    model, expected = RecallModel(), torch.get_rng_state()
+    train(model, 2, seed=5)
+    evaluate(model)
+    assert torch.equal(torch.get_rng_state(), expected)
+
+
+def test_watch_hears_every_step_and_its_loss():
+    heard = []
+    losses = train(RecallModel(), 4, seed=0, watch=lambda *x: heard.append(x))
+    assert heard == list(zip([1, 2, 3, 4], losses, strict=True))
+
+
+def test_sixty_steps_already_learn_something():
+    torch.manual_seed(0)
+    model = RecallModel()
+    before = evaluate(model)
+    train(model, 60, seed=0)
+    after = evaluate(model)
+    assert after[0] > 1.5 * before[0]
+    assert after[1] < math.log(16) < before[1]  # guessing is worth ln 16
+
+
+def test_no_steps_are_refused():
+    with pytest.raises(ValueError, match=r"steps \(0\) must be at least 1"):
+        train(RecallModel(), 0, seed=0)
+
+
+# What is shipped
+
+
+def test_checkpoints_are_these_and_small():
+    paths = list(data_path("checkpoints").glob("recall-*"))
+    assert {path.name for path in paths} == {f"{name}.safetensors" for name in SHIPPED}
+    assert sum(path.stat().st_size for path in paths) < 2.5e6
+
+
+def test_quality_has_three_seeds_of_every_model():
+    rows = qualities()
+    columns = "task,n_heads,n_kv_heads,match,steps,seed,accuracy,loss"
+    assert ",".join(rows[0]) == columns
+    family = [(8, g) for g in (8, 4, 2, 1)] + [(32, g) for g in (32, 16, 8, 4, 2, 1)]
+    found = [(int(r["n_heads"]), int(r["n_kv_heads"]), int(r["seed"])) for r in rows]
+    assert found == [(n, g, seed) for n, g in family for seed in range(3)]
+    assert {(r["task"], r["match"], r["steps"]) for r in rows} == {("recall", "width", "600")}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_checkpoint_is_as_good_as_the_table_says(name):
+    model, row = load(name), stored(name)
+    share, loss = evaluate(model)
+    assert share == pytest.approx(float(row["accuracy"]), abs=0.003)
+    assert loss == pytest.approx(float(row["loss"]), abs=0.01)
+    assert (model.attention.n_heads, model.attention.n_kv_heads) == (
+        int(row["n_heads"]),
+        int(row["n_kv_heads"]),
+    )
+    assert {x.dtype for x in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_eight_keys_beat_one_for_every_seed(seed):
+    gap = accuracy(load(f"recall-n8-g8-seed{seed}")) - accuracy(load(f"recall-n8-g1-seed{seed}"))
+    assert gap > 0.3
+
+
+@torch.no_grad()
+def test_a_head_of_the_trained_model_looks_up_one_attribute():
+    doors, rooms, asked, _ = draw(200, 8)
+    weights = load("recall-n8-g8-seed0")(doors, rooms, asked)[1][..., :N_DOORS]
+    right = one_hot(right_doors(doors, asked), N_DOORS)  # (b, t, 6, 8)
+    share = torch.einsum("bnti,btai->bnta", weights, right.float()).mean((0, 2))
+    assert (share.amax(dim=0) > 0.85).all()  # every attribute has a head
+    assert (share > 0.85).sum(dim=1).max() == 1  # no head has two
+
+
+def test_an_unknown_name_is_answered_with_the_names_there_are():
+    with pytest.raises(KeyError) as error:
+        load("recall-n8-g3-seed0")
+    assert "no checkpoint named 'recall-n8-g3-seed0'; there are " in str(error.value)
+    assert all(name in str(error.value) for name in SHIPPED)
+
+
+def test_main_writes_what_is_shipped(tmp_path, monkeypatch, capsys):
+    """The command itself, with a training of one step and another folder."""
+    for folder in ("checkpoints", "results"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr(recall, "data_path", lambda *parts: tmp_path.joinpath(*parts))
+    monkeypatch.setattr(recall, "train", lambda model, steps, seed: train(model, 1, seed))
+    monkeypatch.setattr(recall, "evaluate", lambda model: (0.5, 2.0))
+    recall.main()
+    assert {path.stem for path in (tmp_path / "checkpoints").iterdir()} == set(SHIPPED)
+    lines = (tmp_path / "results" / "quality.csv").read_text().splitlines()
+    assert lines == ["task,n_heads,n_kv_heads,match,steps,seed,accuracy,loss"] + [
+        f"recall,{r['n_heads']},{r['n_kv_heads']},width,600,{r['seed']},0.500,2.000"
+        for r in qualities()
+    ]
+    assert lines[1:] == capsys.readouterr().out.splitlines()
+    assert isinstance(load("recall-n32-g2-seed0"), RecallModel)
