@@ -32,8 +32,8 @@ def test_every_mistake_is_rejected_with_its_own_diagnosis(name, diagnosis):
     assert inputs.startswith("for ") and shown  # shapes; what was expected and what came
 
 
-def test_lesson_01_names_the_mistakes_of_the_course_plan():
-    planned = {
+PLANNED = {
+    "01.attention": {
         "no scale",
         "scores multiplied by √h",
         "scores divided by h",
@@ -42,8 +42,56 @@ def test_lesson_01_names_the_mistakes_of_the_course_plan():
         "no softmax",
         "queries and keys swapped",
         "softmax after the value product",
-    }
-    assert planned <= set(find("01.attention").mistakes)
+    },
+    "02.causal_mask": {
+        "a mask lined up with the upper left corner",
+        "a word that cannot see itself",
+        "True where a word may not look",
+        "triu in place of tril",
+        "floats in place of True and False",
+    },
+    "02.causal_attention": {
+        "a mask lined up with the upper left corner",
+        "a word that cannot see itself",
+        "triu in place of tril",
+        "-inf on the past",
+        "zeros after the softmax",
+        "a mask of 0 and 1 added to the scores",
+    },
+    "03.split_heads": {"a view without a transpose", "heads interleaved"},
+    "03.merge_heads": {"a reshape without a transpose", "heads interleaved"},
+    "03.multi_head_attention": {
+        "a split without a transpose",
+        "heads interleaved",
+        "scores divided by √d_model",
+        "no output projection",
+    },
+    "04.kv_cache_bytes": {"no factor 2", "no head_dim", "no layers", "bits in place of bytes"},
+    "04.decode_step": {"the past overwritten", "n_tokens left behind", "no mask for a chunk"},
+    "05.multi_query_attention": {
+        "the query heads averaged",
+        "the outputs averaged over the heads",
+        "one query for all heads",
+        "the batch lined up with the heads",
+    },
+    "06.grouped_query_attention": {
+        "query head i reading K/V head i mod g",
+        "g and r confused",
+        "keys averaged over the heads",
+        "n % g ≠ 0 accepted",
+    },
+    "06.GroupedQueryAttention": {
+        "K and V expanded before they are cached",
+        "query head i reading K/V head i mod g",
+        "g and r confused",
+        "n % g ≠ 0 accepted",
+    },
+}
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_the_mistakes_of_the_course_plan_are_named(name):
+    assert PLANNED[name] <= set(find(name).mistakes)
 
 
 def by_einsum(q, k, v):
@@ -241,6 +289,21 @@ def test_masks_must_be_masks(got, said):
     assert said in examine(exercise, lambda t: got).message
 
 
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ((0, 0, 0), "here in x[0, 0]\nexpected [1.000, 1.000, 1.000, 1.000, …]\n     got [9.000"),
+        ((1, 2, 4), "x[1, 2]\nexpected […, 1.000, 1.000, 1.000, 1.000, …]\n     got […, 1.000"),
+        ((1, 0, 5), "x[1, 0]\nexpected […, 1.000, 1.000, 1.000, 1.000]\n     got […, 1.000"),
+    ],
+)
+def test_what_differs_is_shown_where_it_differs_most(wrong, said):
+    exercise = Exercise(lambda t: torch.ones(2, 3, 6), [(2,)], ("x",), {}, ())
+    got = torch.ones(2, 3, 6)
+    got[wrong] = 9
+    assert said in examine(exercise, lambda t: got).message
+
+
 def test_a_number_in_a_tensor_can_be_wrong():
     exercise = Exercise(lambda t: torch.tensor(1.0), [(2,)], ("loss",), {}, ())
     assert "loss differs by up to 1" in examine(exercise, lambda t: torch.tensor(2.0)).message
@@ -339,3 +402,587 @@ def test_an_unknown_exercise_suggests_the_nearest():
     with pytest.raises(KeyError) as error:
         checks.check("01.atention", stub)
     assert error.value.args[0] == "no exercise named '01.atention'; did you mean '01.attention'?"
+
+
+def mask_by_rows(t, s):
+    return torch.tensor([[j <= s - t + i for j in range(s)] for i in range(t)])
+
+
+def softmax_of(scores, v):
+    weights = scores.softmax(-1)
+    return weights @ v, weights
+
+
+def mask_for(q, k):
+    t, s = q.shape[-2], k.shape[-2]
+    return torch.ones(t, s, dtype=torch.bool).tril(s - t)
+
+
+def causal_scores(q, k):
+    """Scaled scores, and the mask that goes with them."""
+    return q @ k.mT / q.shape[-1] ** 0.5, mask_for(q, k)
+
+
+def causal_in_place(q, k, v):
+    scores, mask = causal_scores(q, k)
+    scores[..., ~mask] = -torch.inf
+    return softmax_of(scores, v)
+
+
+def causal_by_where(q, k, v):
+    scores, mask = causal_scores(q, k)
+    return softmax_of(torch.where(mask, scores, float("-inf")), v)
+
+
+def causal_by_adding(q, k, v):
+    scores, mask = causal_scores(q, k)
+    return softmax_of(scores + torch.zeros(mask.shape).masked_fill(~mask, -torch.inf), v)
+
+
+def causal_with_a_large_number(q, k, v):
+    scores, mask = causal_scores(q, k)
+    return softmax_of(scores.masked_fill(~mask, -1e9), v)
+
+
+def causal_by_triu(q, k, v):
+    scores, _ = causal_scores(q, k)
+    t, s = scores.shape[-2:]
+    return softmax_of(scores + torch.full((t, s), -torch.inf).triu(s - t + 1), v)
+
+
+def causal_renormalised(q, k, v):
+    scores, mask = causal_scores(q, k)
+    e = scores.exp() * mask
+    weights = e / e.sum(-1, keepdim=True)
+    return weights @ v, weights
+
+
+def causal_by_loop(q, k, v):
+    t, s = q.shape[2], k.shape[2]
+    output, weights = torch.zeros_like(q), torch.zeros(*q.shape[:3], s)
+    for i in range(t):
+        seen = s - t + i + 1
+        out, w = by_einsum(q[:, :, i : i + 1], k[:, :, :seen], v[:, :, :seen])
+        output[:, :, i], weights[:, :, i, :seen] = out[:, :, 0], w[:, :, 0]
+    return output, weights
+
+
+def causal_by_pytorch(q, k, v):
+    fused, mask = torch.nn.functional.scaled_dot_product_attention, mask_for(q, k)
+    eye = torch.eye(k.shape[2]).expand(*k.shape[:2], -1, -1)
+    return fused(q, k, v, mask), fused(q, k, eye, mask, scale=q.shape[-1] ** -0.5)
+
+
+def in_half(fn):
+    return lambda *x: fn(*(each.half() if isinstance(each, torch.Tensor) else each for each in x))
+
+
+def heads_by_loop(x, w_q, w_k, w_v, w_o, n):
+    h = w_q.shape[1] // n
+    outputs, maps = [], []
+    for i in range(n):
+        q, k, v = (x @ w[:, i * h : (i + 1) * h] for w in (w_q, w_k, w_v))
+        output, weights = causal_by_where(q, k, v)
+        outputs.append(output)
+        maps.append(weights)
+    return torch.cat(outputs, -1) @ w_o, torch.stack(maps, 1)
+
+
+def heads_by_einsum(x, w_q, w_k, w_v, w_o, n):
+    q, k, v = (torch.einsum("btd,dnh->bnth", x, w.unflatten(1, (n, -1))) for w in (w_q, w_k, w_v))
+    output, weights = causal_by_where(q, k, v)
+    return torch.einsum("bnth,nhd->btd", output, w_o.unflatten(0, (n, -1))), weights
+
+
+def heads_by_linear(x, w_q, w_k, w_v, w_o, n):
+    linear, (b, t, _) = torch.nn.functional.linear, x.shape
+    q, k, v = (linear(x, w.T).reshape(b, t, n, -1).transpose(1, 2) for w in (w_q, w_k, w_v))
+    output, weights = causal_in_place(q, k, v)
+    return linear(output.transpose(1, 2).reshape(b, t, -1), w_o.T), weights
+
+
+def decode_by_cat(q, k_new, v_new, cache):
+    s = cache.n_tokens
+    k = torch.cat([cache.k[:, :, :s], k_new], dim=2)
+    v = torch.cat([cache.v[:, :, :s], v_new], dim=2)
+    cache.append(k_new, v_new)
+    return by_groups(q, k, v, causal_in_place)[0]
+
+
+def decode_token_by_token(q, k_new, v_new, cache):
+    outputs = []
+    for i in range(q.shape[2]):
+        now = slice(i, i + 1)
+        k, v = cache.append(k_new[:, :, now], v_new[:, :, now])
+        outputs.append(by_repeat_interleave(q[:, :, now], k, v)[0])
+    return torch.cat(outputs, dim=2)
+
+
+def decode_by_hand(q, k_new, v_new, cache):
+    t, s = q.shape[2], cache.n_tokens
+    cache.k[:, :, s : s + t], cache.v[:, :, s : s + t] = k_new, v_new
+    cache.n_tokens += t
+    return by_groups(q, cache.k[:, :, : s + t], cache.v[:, :, : s + t], causal_by_where)[0]
+
+
+def decode_by_pytorch(q, k_new, v_new, cache):
+    k, v = cache.append(k_new, v_new)
+    fused = torch.nn.functional.scaled_dot_product_attention
+    return fused(q, k, v, mask_for(q, k), enable_gqa=True)
+
+
+def by_groups(q, k, v, attend=by_einsum):
+    r = q.shape[1] // k.shape[1]
+    return attend(q, k.repeat_interleave(r, 1), v.repeat_interleave(r, 1))
+
+
+def by_loose_fold(q, k, v):
+    b, n, t, h = q.shape
+    weights = (q.reshape(b, k.shape[1], -1, h) @ k.mT / h**0.5).softmax(-1)
+    return (weights @ v).reshape(b, n, t, h), weights.reshape(b, n, t, -1)
+
+
+def by_fold(q, k, v):
+    if q.shape[1] % k.shape[1]:
+        raise ValueError("uneven")
+    return by_loose_fold(q, k, v)
+
+
+def by_dropping_the_head(q, k, v):
+    k, v = k[:, 0], v[:, 0]
+    weights = (torch.einsum("bnth,bsh->bnts", q, k) / q.shape[-1] ** 0.5).softmax(-1)
+    return torch.einsum("bnts,bsh->bnth", weights, v), weights
+
+
+def by_broadcast(q, k, v):
+    return softmax_of(q @ k.mT / q.shape[-1] ** 0.5, v)
+
+
+def by_expand(q, k, v):
+    return by_einsum(q, k.expand(-1, q.shape[1], -1, -1), v.expand(-1, q.shape[1], -1, -1))
+
+
+def by_five_axes(q, k, v):
+    q = q.unflatten(1, (k.shape[1], -1))
+    weights = (q @ k[:, :, None].mT / q.shape[-1] ** 0.5).softmax(-1)
+    return (weights @ v[:, :, None]).flatten(1, 2), weights.flatten(1, 2)
+
+
+def by_five_letters(q, k, v):
+    q = q.unflatten(1, (k.shape[1], -1))
+    weights = (torch.einsum("bgrth,bgsh->bgrts", q, k) / q.shape[-1] ** 0.5).softmax(-1)
+    return torch.einsum("bgrts,bgsh->bgrth", weights, v).flatten(1, 2), weights.flatten(1, 2)
+
+
+def by_head(q, k, v):
+    n, g = q.shape[1], k.shape[1]
+    if n % g:
+        raise AssertionError
+    each = [
+        softmax_of(q[:, i] @ k[:, i * g // n].mT / q.shape[-1] ** 0.5, v[:, i * g // n])
+        for i in range(n)
+    ]
+    return tuple(torch.stack(x, dim=1) for x in zip(*each, strict=True))
+
+
+def by_group(q, k, v):
+    r = q.shape[1] // k.shape[1]
+    each = [
+        by_einsum(
+            q[:, i * r : (i + 1) * r],
+            k[:, i : i + 1].expand(-1, r, -1, -1),
+            v[:, i : i + 1].expand(-1, r, -1, -1),
+        )
+        for i in range(k.shape[1])
+    ]
+    output, weights = (torch.cat(x, dim=1) for x in zip(*each, strict=True))
+    return output.view_as(q), weights
+
+
+class Layer(torch.nn.Module):
+    """Grouped-query attention as a learner may write it."""
+
+    def __init__(self, d_model, n_heads, n_kv_heads, dtype=None):
+        super().__init__()
+        self.h, self.r = d_model // n_heads, n_heads // n_kv_heads
+        width = n_kv_heads * self.h
+        self.q_proj = torch.nn.Linear(d_model, d_model, bias=False)
+        self.k_proj = torch.nn.Linear(d_model, width, bias=False)
+        self.v_proj = torch.nn.Linear(d_model, width, bias=False)
+        self.o_proj = torch.nn.Linear(d_model, d_model, bias=False)
+        self.register_buffer("mask", torch.ones(9, 9, dtype=torch.bool).tril())
+
+    def project(self, x):
+        b, t, _ = x.shape
+        return [
+            p(x).view(b, t, -1, self.h).transpose(1, 2)
+            for p in (self.q_proj, self.k_proj, self.v_proj)
+        ]
+
+    def forward(self, x, cache=None):
+        q, k, v = self.project(x)
+        if cache is not None:
+            k, v = cache.append(k, v)
+        k, v = (y.repeat_interleave(self.r, dim=1) for y in (k, v))
+        t, s = q.shape[2], k.shape[2]
+        scores = (q @ k.mT) * self.h**-0.5
+        output, weights = softmax_of(scores.masked_fill(~self.mask[s - t : s, :s], -torch.inf), v)
+        return self.o_proj(output.transpose(1, 2).flatten(2)), weights
+
+
+class LayerByPyTorch(Layer):
+    def forward(self, x, cache=None):
+        q, k, v = self.project(x)
+        if cache:
+            k, v = cache.append(k, v)
+        mask = mask_for(q, k)
+        eye = torch.eye(k.shape[2]).expand(*k.shape[:2], -1, -1)
+        fused = torch.nn.functional.scaled_dot_product_attention
+        output = fused(q, k, v, mask, enable_gqa=True)
+        weights = fused(q, k, eye, mask, scale=self.h**-0.5, enable_gqa=True)
+        return self.o_proj(output.transpose(1, 2).flatten(2)), weights
+
+
+GOOD = {
+    "02.causal_mask": {
+        "by rows": mask_by_rows,
+        "not triu": lambda t, s: ~torch.ones(t, s).bool().triu(s - t + 1),
+        "triu of ones": lambda t, s: torch.triu(torch.ones(t, s), diagonal=s - t + 1) == 0,
+        "bottom rows": lambda t, s: torch.ones(s, s).tril().bool()[-t:],
+        "places": lambda t, s: torch.arange(s) <= torch.arange(s - t, s)[:, None],
+        "cat": lambda t, s: torch.cat([torch.ones(t, s - t), torch.ones(t, t).tril()], 1).bool(),
+    },
+    "02.causal_attention": {
+        "in place": causal_in_place,
+        "where": causal_by_where,
+        "adding": causal_by_adding,
+        "a large number": causal_with_a_large_number,
+        "triu": causal_by_triu,
+        "renormalised": causal_renormalised,
+        "loop": causal_by_loop,
+        "pytorch": causal_by_pytorch,
+        "half": in_half(causal_in_place),
+    },
+    "03.split_heads": {
+        "reshape": lambda x, n: x.reshape(*x.shape[:2], n, -1).permute(0, 2, 1, 3),
+        "unflatten": lambda x, n: x.unflatten(-1, (n, -1)).swapaxes(1, 2),
+        "stack": lambda x, n: torch.stack(x.chunk(n, dim=-1), dim=1),
+        "contiguous": lambda x, n: x.view(*x.shape[:2], n, -1).transpose(1, 2).contiguous(),
+    },
+    "03.merge_heads": {
+        "reshape": lambda x: x.transpose(1, 2).reshape(x.shape[0], x.shape[2], -1),
+        "cat": lambda x: torch.cat(x.unbind(1), dim=-1),
+        "contiguous": lambda x: x.permute(0, 2, 1, 3).contiguous().view(len(x), x.shape[2], -1),
+    },
+    "03.multi_head_attention": {
+        "loop": heads_by_loop,
+        "einsum": heads_by_einsum,
+        "linear": heads_by_linear,
+        "double": lambda *x: heads_by_loop(*(w.double() for w in x[:-1]), x[-1]),
+        "half": in_half(heads_by_einsum),
+    },
+    "04.kv_cache_bytes": {
+        "product": lambda n_layers, b, g, h, s, size: 2 * n_layers * b * g * h * s * size,
+        "prod": lambda *sizes: 2 * math.prod(sizes),
+        "bits": lambda *sizes: 2 * math.prod(sizes) * 8 / 8,
+        "two caches": lambda *sizes: (
+            KVCache(*sizes[1:3], *sizes[4:2:-1]).n_bytes * sizes[0] // 4 * sizes[5]
+        ),
+    },
+    "04.decode_step": {
+        "cat": decode_by_cat,
+        "token by token": decode_token_by_token,
+        "by hand": decode_by_hand,
+        "pytorch": decode_by_pytorch,
+    },
+    "05.multi_query_attention": {
+        "fold": by_fold,
+        "no head axis": by_dropping_the_head,
+        "broadcast": by_broadcast,
+        "expand": by_expand,
+        "einsum": lambda q, k, v: by_einsum(q, k, v),
+        "repeat": lambda q, k, v: by_einsum(q, *(x.repeat(1, q.shape[1], 1, 1) for x in (k, v))),
+        "half": in_half(by_fold),
+        "double": lambda q, k, v: by_fold(q.double(), k.double(), v.double()),
+    },
+    "06.grouped_query_attention": {
+        "fold": by_fold,
+        "repeat_interleave": by_repeat_interleave,
+        "five axes": by_five_axes,
+        "five letters": by_five_letters,
+        "head by head": by_head,
+        "group by group": by_group,
+        "half": in_half(by_five_letters),
+    },
+    "06.GroupedQueryAttention": {"a class": Layer, "pytorch": LayerByPyTorch},
+}
+
+
+@pytest.mark.parametrize("name, style", [(name, style) for name in GOOD for style in GOOD[name]])
+def test_good_styles_of_later_lessons_pass(name, style):
+    result = examine(find(name), GOOD[name][style])
+    assert result.passed, result.message
+
+
+def test_every_exercise_of_the_later_lessons_has_other_good_styles():
+    assert set(GOOD) == set(exercises()) - {"00.group_size", "01.attention"}
+
+
+MQA, GQA = "05.multi_query_attention", "06.grouped_query_attention"
+
+
+@pytest.mark.parametrize(
+    "name, style, said",
+    [
+        (MQA, "broadcast", "a tensor of 262,144 bytes, 8 × the 32,768 bytes of K."),
+        (MQA, "expand", "a tensor of 262,144 bytes, 8 × the 32,768 bytes of K."),
+        (MQA, "repeat", "a tensor of 262,144 bytes, 8 × the 32,768 bytes of K."),
+        (GQA, "five axes", "a tensor of 262,144 bytes, 4 × the 65,536 bytes of K."),
+        (GQA, "repeat_interleave", "a tensor of 262,144 bytes, 4 × the 65,536 bytes of K."),
+    ],
+)
+def test_who_copies_the_keys_for_every_head_is_told_what_it_took(name, style, said):
+    result = examine(find(name), GOOD[name][style])
+    assert result.passed
+    assert "But you paid for the memory you wanted to save: " in result.message
+    assert said in result.message
+
+
+@pytest.mark.parametrize(
+    "name, style, n_bytes",
+    [
+        (MQA, "fold", "32,768"),
+        (MQA, "no head axis", "32,768"),
+        (GQA, "fold", "65,536"),
+        (GQA, "five letters", "65,536"),
+    ],
+)
+def test_who_copies_nothing_is_told_so(name, style, n_bytes):
+    result = examine(find(name), GOOD[name][style])
+    said = f"And no tensor on the way was larger than K: {n_bytes} bytes here."
+    assert result.message.endswith(said)
+
+
+def test_a_copy_in_another_precision_is_not_one_for_every_head():
+    result = examine(find(MQA), GOOD[MQA]["double"])
+    assert result.message == "Equal to the library's own on every probe."
+
+
+class StubLayer(torch.nn.Module):
+    def __init__(self, d_model, n_heads, n_kv_heads):
+        super().__init__()
+        ...
+
+    def forward(self, x, cache=None): ...
+
+
+class BareStubLayer(torch.nn.Module):
+    def __init__(self, d_model, n_heads, n_kv_heads): ...
+
+    def forward(self, x, cache=None): ...
+
+
+class HalfLayer(Layer):
+    def forward(self, x, cache=None): ...
+
+
+class NotImplementedLayer(StubLayer):
+    def forward(self, x, cache=None):
+        raise NotImplementedError
+
+
+class NoForward(torch.nn.Module):
+    def __init__(self, d_model, n_heads, n_kv_heads):
+        super().__init__()
+
+
+STUBS = {
+    "02.causal_mask": lambda t, s: ...,
+    "02.causal_attention": stub,
+    "03.split_heads": lambda x, n_heads: None,
+    "03.merge_heads": lambda x: None,
+    "03.multi_head_attention": lambda x, w_q, w_k, w_v, w_o, n_heads: ...,
+    "04.kv_cache_bytes": lambda n_layers, b, g, h, s, bytes_per_element: None,
+    "04.decode_step": lambda q, k_new, v_new, cache: None,
+    "05.multi_query_attention": stub,
+    "06.grouped_query_attention": stub,
+}
+
+
+@pytest.mark.parametrize("name", STUBS)
+def test_stubs_of_later_lessons_are_not_started(name):
+    assert not examine(find(name), STUBS[name]).started
+
+
+@pytest.mark.parametrize(
+    "cls", [StubLayer, BareStubLayer, HalfLayer, NotImplementedLayer, NoForward]
+)
+def test_a_class_without_a_forward_is_not_started(cls):
+    result = examine(find("06.GroupedQueryAttention"), cls)
+    assert (result.passed, result.started, result.diagnosis) == (False, False, None)
+
+
+def test_a_decode_step_without_a_return_is_told_from_a_stub():
+    result = examine(find("04.decode_step"), lambda q, k, v, cache: cache.append(k, v) and None)
+    assert result.diagnosis == "nothing returned"
+
+
+class ForgetsReturn(Layer):
+    def forward(self, x, cache=None):
+        self.o_proj(x)
+
+
+class OneResult(Layer):
+    def forward(self, x, cache=None):
+        return super().forward(x, cache)[0]
+
+
+class WithBias(Layer):
+    def __init__(self, d_model, n_heads, n_kv_heads):
+        super().__init__(d_model, n_heads, n_kv_heads)
+        self.q_proj = torch.nn.Linear(d_model, d_model)
+
+
+class FullWidth(Layer):
+    def __init__(self, d_model, n_heads, n_kv_heads):
+        super().__init__(d_model, n_heads, n_heads)
+
+
+class OtherNames(Layer):
+    def __init__(self, d_model, n_heads, n_kv_heads):
+        super().__init__(d_model, n_heads, n_kv_heads)
+        self.wq = self.q_proj
+        del self.q_proj
+
+
+@pytest.mark.parametrize(
+    "cls, diagnosis, said",
+    [
+        (ForgetsReturn, "nothing returned", "end it with a return"),
+        (OneResult, "an error", "forward must return two things: output, weights"),
+        (WithBias, "an error", "q_proj.bias is one too many; write nn.Linear(…, bias=False)"),
+        (FullWidth, "an error", "k_proj.weight is (8, 8), it should be (4, 8): queries have"),
+        (OtherNames, "an error", "there is no q_proj.weight; there is k_proj.weight,"),
+        (Layer(8, 4, 2), "an error", "give check the class itself, not a layer made from it"),
+    ],
+)
+def test_a_layer_that_cannot_be_tried_is_told_why(cls, diagnosis, said):
+    result = examine(find("06.GroupedQueryAttention"), cls)
+    assert (result.passed, result.diagnosis) == (False, diagnosis)
+    assert said in result.message
+
+
+def test_a_check_leaves_the_random_numbers_alone():
+    torch.manual_seed(1)
+    before = torch.rand(3)
+    torch.manual_seed(1)
+    examine(find("06.GroupedQueryAttention"), Layer)
+    assert torch.equal(torch.rand(3), before)
+
+
+class Accepts(Layer):
+    def forward(self, x, cache=None):
+        if self.r * self.k_proj.out_features == self.q_proj.out_features:
+            return super().forward(x, cache)
+        return x, x
+
+
+ACCEPTING = {
+    GQA: {
+        "index": lambda q, k, v: by_einsum(
+            q, *(x[:, [i * x.shape[1] // q.shape[1] for i in range(q.shape[1])]] for x in (k, v))
+        ),
+        "fold": by_loose_fold,
+    },
+    "06.GroupedQueryAttention": {"class": Accepts},
+}
+
+
+@pytest.mark.parametrize(
+    "name, way", [(name, way) for name in ACCEPTING for way in ACCEPTING[name]]
+)
+def test_a_right_answer_must_refuse_what_cannot_be_shared(name, way):
+    result = examine(find(name), ACCEPTING[name][way])
+    assert result.diagnosis == "n % g ≠ 0 accepted"
+    assert "it should raise ValueError: n_heads (6) must be divisible by" in result.message
+
+
+def test_refusing_too_little_does_not_hide_another_mistake():
+    def first_head(q, k, v):
+        return by_broadcast(q, k[:, :1], v[:, :1])
+
+    def modulo(q, k, v):
+        order = [i % k.shape[1] for i in range(q.shape[1])]
+        return by_einsum(q, k[:, order], v[:, order])
+
+    def modulo_that_refuses(q, k, v):
+        assert q.shape[1] % k.shape[1] == 0
+        return modulo(q, k, v)
+
+    assert examine(find(GQA), first_head).diagnosis == "the first K/V head for all"
+    for fn in (modulo, modulo_that_refuses):
+        assert examine(find(GQA), fn).diagnosis == "query head i reading K/V head i mod g"
+
+
+def test_a_mistake_that_gives_nan_is_named():
+    def strict(q, k, v):
+        scores, mask = causal_scores(q, k)
+        itself = ~mask.tril(k.shape[-2] - q.shape[-2] - 1)
+        return softmax_of(scores.masked_fill(itself, -torch.inf), v)
+
+    result = examine(find("02.causal_attention"), strict)
+    assert result.diagnosis == "a word that cannot see itself"
+    assert "output differs by up to nan" in result.message
+
+
+def doubled(x, times):
+    return x * times
+
+
+def playing(fn, x, how_often):
+    """Calls fn again and again; ends early if there is nothing."""
+    for _ in range(how_often):
+        x = fn(x, 2)
+        if x is None:
+            return None
+    return x, how_often
+
+
+def cheap(fn):
+    return "Cheap." if fn.__name__ == "good" else ""
+
+
+PLAYING = Exercise(
+    doubled,
+    [(torch.ones(2), 1), (torch.ones(3), 3)],
+    ("result", "rounds"),
+    {"squares": Mistake(lambda x, times: x**times, "See.")},
+    (),
+    play=playing,
+    remark=cheap,
+)
+
+
+def test_play_says_what_to_run_and_to_compare():
+    result = examine(PLAYING, lambda x, times: x**times)
+    assert result.diagnosis == "squares"
+    assert result.message.splitlines()[1] == "for x (2,), how_often = 1"
+    assert result.message.splitlines()[2] == "result differs by up to 1"
+    assert not examine(PLAYING, lambda x, times: None).started
+    assert examine(PLAYING, lambda x, times: print(x[:0]) or None).diagnosis == "nothing returned"
+    assert examine(PLAYING, lambda x, times: x.wrong).diagnosis == "an error"
+    assert examine(PLAYING, lambda x, times: x.mul_(times)).diagnosis == "an in-place edit"
+
+
+def test_a_remark_is_for_who_passed():
+    def good(x, times):
+        return x + x
+
+    def other(x, times):
+        return x + x
+
+    assert examine(PLAYING, good).message == "Equal to the library's own on every probe. Cheap."
+    assert examine(PLAYING, other).message == "Equal to the library's own on every probe."
+    assert examine(PLAYING._replace(remark=None), good).passed
+    good.__code__ = (lambda x, times: x).__code__
+    assert "Cheap" not in examine(PLAYING, good).message

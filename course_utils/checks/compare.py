@@ -20,7 +20,8 @@ def same(got, expected):
     if not expected.is_floating_point():
         return torch.equal(got, expected)
     tolerance = max(1e-4, 4 * torch.finfo(got.dtype).eps)
-    return torch.allclose(got.detach().double(), expected.double(), tolerance, tolerance)
+    numbers = got.detach().double(), expected.double()
+    return torch.allclose(*numbers, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 def alike(got, expected):
@@ -43,10 +44,11 @@ def difference(names, got, expected):
         return next(filter(None, (difference([name], g, e) for name, g, e in parts)))
     if not isinstance(expected, torch.Tensor) or not alike(got, expected):
         return f"{names[0]} is {kind(got)}, it should be {kind(expected)}"
-    gap = (got.detach().double() - expected.double()).abs().max().item()
+    gaps = (got.detach().double() - expected.double()).abs()
+    worst = gaps.argmax().item()
     return (
-        f"{names[0]} differs by up to {gap:.3g}\n"
-        f"expected {corner(expected)}\n     got {corner(got)}"
+        f"{names[0]} differs by up to {gaps.max().item():.3g}{place(names[0], gaps, worst)}\n"
+        f"expected {near(expected, worst)}\n     got {near(got, worst)}"
     )
 
 
@@ -67,7 +69,17 @@ def kind(value):
     return f"{value!r}"
 
 
-def corner(x):
-    """The first numbers of x as text: four at most, of one row."""
-    row = x.detach().double().reshape(-1, x.shape[-1] if x.ndim else 1)[0, :4]
-    return "[" + ", ".join(f"{value:.3f}" for value in row.tolist()) + ", …]"
+def place(name, x, i):
+    """Which row of x its i-th number is in, in words: `, here in output[0, 1]`."""
+    index = torch.unravel_index(torch.tensor(i), x.shape)[:-1]
+    return f", here in {name}[{', '.join(str(j.item()) for j in index)}]" if index else ""
+
+
+def near(x, i):
+    """The i-th number of x and its neighbours in the row as text: four at most."""
+    rows = x.detach().double().reshape(-1, x.shape[-1] if x.ndim else 1)
+    row, column = divmod(i, rows.shape[1])
+    start = max(0, column - 3)
+    shown = [f"{value:.3f}" for value in rows[row, start : start + 4].tolist()]
+    before, after = ["…"] * (start > 0), ["…"] * (start + 4 < rows.shape[1])
+    return f"[{', '.join(before + shown + after)}]"

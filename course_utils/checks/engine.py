@@ -13,6 +13,7 @@ import pkgutil
 import traceback
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from itertools import compress
 from typing import NamedTuple
 
 import torch
@@ -137,16 +138,26 @@ def examine(exercise, fn):
 
 
 def recognise(exercise, fn):
-    """The first mistake that gives what fn gives on every probe, or None."""
+    """The first mistake that gives what fn gives on every probe, or None.
+
+    What fn does with a probe that must be refused counts only if all else is right.
+    """
+    right = outcomes(exercise, exercise.reference)
     with redirect_stdout(io.StringIO()):  # what fn prints was printed once already
-        got = [outcome(exercise, fn, copy.deepcopy(probe)) for probe in exercise.probes]
+        got = outcomes(exercise, fn)
+    count = [not isinstance(x, Exception) for x in right]
+    if all(map(same, compress(got, count), compress(right, count))):
+        count = [True] * len(right)
     for diagnosis, mistake in exercise.mistakes.items():
-        wrong = [
-            outcome(exercise, mistake.wrong, copy.deepcopy(probe)) for probe in exercise.probes
-        ]
-        if all(map(same, got, wrong)):
+        wrong = outcomes(exercise, mistake.wrong)
+        if all(map(same, compress(got, count), compress(wrong, count))):
             return diagnosis
     return None
+
+
+def outcomes(exercise, fn):
+    """What fn gives on every probe."""
+    return [outcome(exercise, fn, copy.deepcopy(probe)) for probe in exercise.probes]
 
 
 def outcome(exercise, fn, probe):

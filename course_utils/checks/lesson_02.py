@@ -1,0 +1,280 @@
+"""Exercises of lesson 02: the causal mask, and attention that looks only back."""
+
+import torch
+
+from course_utils.attention import attention, causal_attention, causal_mask
+from course_utils.checks.engine import Exercise, Mistake
+from course_utils.checks.lesson_01 import attend, probe
+
+INF = float("inf")
+
+
+def low(qkv):
+    """The same with scores near -12, where a mask of -10 would show instead of hide."""
+    q, k, v = qkv
+    q[..., 3:], k[..., 3:] = 3.6, -3.6
+    return q, k, v
+
+
+def ones(t, s):
+    """A mask (t, s) that hides nothing."""
+    return torch.ones(t, s, dtype=torch.bool)
+
+
+def masked(q, k, v, mask, fill=-INF, scale=None, axis=-1):
+    """Attention whose scores become fill where mask (t, s) is False."""
+    return attend(q, k, v, scale, lambda x: x.masked_fill(~mask, fill).softmax(axis))
+
+
+def causal(q, k, more=0):
+    """The mask for these queries and keys, with `more` diagonals than is right."""
+    t, s = q.shape[-2], k.shape[-2]
+    return ones(t, s).tril(s - t + more)
+
+
+def masked_after(q, k, v, fill):
+    """Softmax of all scores; what may not be seen becomes fill only then."""
+    return attend(q, k, v, weigh=lambda x: x.softmax(-1).masked_fill(~causal(q, k), fill))
+
+
+def scores_for_weights(q, k, v):
+    """The output with the masked scores beside it."""
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    return causal_attention(q, k, v)[0], scores.masked_fill(~causal(q, k), -INF)
+
+
+MASK_MISTAKES = {
+    "a mask lined up with the upper left corner": Mistake(
+        lambda t, s: ones(t, s).tril(),
+        "This mask takes the queries for the first t places, but they are the last t: the last "
+        "row must be True all over, as the newest word sees everything. The diagonal starts at "
+        "column s - t.",
+    ),
+    "s - t the wrong way round": Mistake(
+        lambda t, s: ones(t, s).tril(t - s),
+        "tril(d) with d > 0 shows more, with d < 0 less. Row 0 must reach column s - t, so d is "
+        "s - t.",
+    ),
+    "a word that cannot see itself": Mistake(
+        lambda t, s: ones(t, s).tril(s - t - 1),
+        "Look at the last row: its last column is the word itself. And with t = s row 0 is all "
+        "False: softmax has nothing to share out and gives nan.",
+    ),
+    "a look one word ahead": Mistake(
+        lambda t, s: ones(t, s).tril(s - t + 1),
+        "Count the True of row 0: the first query stands at place s - t and sees s - t + 1 keys.",
+    ),
+    "True where a word may not look": Mistake(
+        lambda t, s: ~causal_mask(t, s),
+        "This marks what is hidden, as torch.nn.MultiheadAttention has it. Here, as in "
+        "scaled_dot_product_attention, True = may attend: turn it round with ~.",
+    ),
+    "True where a word may not look, lined up with the upper left corner": Mistake(
+        lambda t, s: ones(t, s).triu(1),
+        "Two things: here True = may attend, and the queries are the last t places. The last row "
+        "must be True all over.",
+    ),
+    "triu in place of tril": Mistake(
+        lambda t, s: ones(t, s).triu(s - t),
+        "Row i now sees itself and what comes after. The past lies to the left of the diagonal: "
+        "tril.",
+    ),
+    "triu in place of tril, lined up with the upper left corner": Mistake(
+        lambda t, s: ones(t, s).triu(),
+        "Row 0 sees everything, the last row the least; it must be the other way round. The past "
+        "lies to the left: tril, with its diagonal at column s - t.",
+    ),
+    "nothing hidden": Mistake(
+        ones,
+        "All True: row 0 sees the last word. Only the last row may be True all over.",
+    ),
+    "floats in place of True and False": Mistake(
+        lambda t, s: causal_mask(t, s).float(),
+        "The places are right, the kind is not: ~ does not work on floats, and "
+        "scaled_dot_product_attention would add them to the scores. Write dtype=torch.bool.",
+    ),
+    "whole numbers in place of True and False": Mistake(
+        lambda t, s: causal_mask(t, s).long(),
+        "The places are right, the kind is not: ~1 is -2, not 0. Write dtype=torch.bool.",
+    ),
+    "0 and -inf in place of True and False": Mistake(
+        lambda t, s: torch.zeros(t, s).masked_fill(~causal_mask(t, s), -INF),
+        "This is the other kind of mask, one that is added to the scores. Here it is a table: "
+        "True = may attend.",
+    ),
+    "keys down and queries across": Mistake(
+        lambda t, s: causal_mask(t, s).T,
+        "Scores have a row for each query and a column for each key: the mask is (t, s).",
+    ),
+    "t and s swapped": Mistake(
+        lambda t, s: ones(s, t).tril(t - s),
+        "Rows are queries, and there are t of them: the mask is (t, s).",
+    ),
+    "a row for every token": Mistake(
+        lambda t, s: causal_mask(s, s),
+        "That is the square mask. Only the last t tokens ask: its bottom t rows are the answer.",
+    ),
+    "a column for every query": Mistake(
+        lambda t, s: causal_mask(t, t),
+        "The t queries see what came before them too: the mask has s columns, and the first "
+        "s - t of them are True all over.",
+    ),
+    "extra axes": Mistake(
+        lambda t, s: causal_mask(t, s)[None, None],
+        "Two axes are enough: (t, s) fits scores (b, n, t, s) as it is.",
+    ),
+}
+
+ATTENTION_MISTAKES = {
+    "no mask": Mistake(
+        attention,
+        "Print weights[0, 0] inside your function: above its diagonal all must be 0. If you did "
+        "mask: masked_fill returns a new tensor, keep it.",
+    ),
+    "a mask lined up with the upper left corner": Mistake(
+        lambda q, k, v: masked(q, k, v, ones(q.shape[-2], k.shape[-2]).tril()),
+        "With t < s this hides the text from the newest words: print weights[0, 0], its last row "
+        "must have no 0. tril(s - t) moves the diagonal to where the queries stand; "
+        "is_causal=True does not.",
+    ),
+    "s - t the wrong way round": Mistake(
+        lambda q, k, v: masked(
+            q, k, v, ones(q.shape[-2], k.shape[-2]).tril(q.shape[-2] - k.shape[-2])
+        ),
+        "With t < s rows come out as nan, because they see nothing. Row 0 must reach column "
+        "s - t: tril(s - t).",
+    ),
+    "a word that cannot see itself": Mistake(
+        lambda q, k, v: masked(q, k, v, causal(q, k, more=-1)),
+        "Row 0 is nan: the first word has no other word to look at, and softmax of nothing but "
+        "-inf is 0/0. The diagonal belongs to the mask.",
+    ),
+    "a look one word ahead": Mistake(
+        lambda q, k, v: masked(q, k, v, causal(q, k, more=1)),
+        "Print weights[0, 0]: where t = s, row 0 must be 1, 0, 0, …: the first word sees itself "
+        "only.",
+    ),
+    "-inf on the past": Mistake(
+        lambda q, k, v: masked(q, k, v, ~causal(q, k)),
+        "The last row is nan: everything it may see was hidden. masked_fill fills where its mask "
+        "is True, so give it ~mask.",
+    ),
+    "a large negative number on the past": Mistake(
+        lambda q, k, v: masked(q, k, v, ~causal(q, k), -1e9),
+        "Print weights[0, 0]: row 0 sees what comes after, not itself. masked_fill fills where its "
+        "mask is True, so give it ~mask.",
+    ),
+    "triu in place of tril": Mistake(
+        lambda q, k, v: masked(
+            q, k, v, ones(q.shape[-2], k.shape[-2]).triu(k.shape[-2] - q.shape[-2])
+        ),
+        "Print weights[0, 0]: the last row sees the last word only, row 0 sees ahead. Words look "
+        "back: tril.",
+    ),
+    "zeros after the softmax": Mistake(
+        lambda q, k, v: masked_after(q, k, v, 0),
+        "Print weights.sum(-1): rows must sum to 1, and what was zeroed is missing. Hide the "
+        "scores before the softmax, which then shares out the whole 1.",
+    ),
+    "-inf after the softmax": Mistake(
+        lambda q, k, v: masked_after(q, k, v, -INF),
+        "Weights of -inf are no weights. The scores become -inf; the softmax makes 0 of them.",
+    ),
+    "zeros after the softmax, and a second softmax": Mistake(
+        lambda q, k, v: attend(q, k, v, weigh=lambda x: (x.softmax(-1) * causal(q, k)).softmax(-1)),
+        "Rows sum to 1 again, but exp(0) is 1: the future got weight back. One softmax, with the "
+        "scores hidden before it.",
+    ),
+    "a mask of 0 and 1 added to the scores": Mistake(
+        lambda q, k, v: attend(q, k, v, weigh=lambda x: (x + causal(q, k).float()).softmax(-1)),
+        "Adding 1 only favours the past, it hides nothing: print weights[0, 0], no number in it "
+        "is 0. A mask that is added has 0 and -inf in it.",
+    ),
+    "0 times -inf": Mistake(
+        lambda q, k, v: attend(
+            q, k, v, weigh=lambda x: (x + (~causal(q, k)).float() * -INF).softmax(-1)
+        ),
+        "0 · -inf is not 0 but nan, so everything is nan. Fill in place of multiplying: "
+        "masked_fill or torch.where.",
+    ),
+    "scores of 0 in place of -inf": Mistake(
+        lambda q, k, v: masked(q, k, v, causal(q, k), 0),
+        "A score of 0 still gets a weight, because exp(0) is 1; so does a score times a mask of 0. "
+        "Only exp(-inf) is 0.",
+    ),
+    "scores of -10 in place of -inf": Mistake(
+        lambda q, k, v: masked(q, k, v, causal(q, k), -10),
+        "-10 hides a word only where the others score far above it. Here all scores are near -12, "
+        "and the hidden words win. Only -inf is below everything.",
+    ),
+    "scores of -1 in place of -inf": Mistake(
+        lambda q, k, v: masked(q, k, v, causal(q, k), -1),
+        "-1 is a score like any other: exp(-1) is 0.37. Only exp(-inf) is 0.",
+    ),
+    "inf in place of -inf": Mistake(
+        lambda q, k, v: masked(q, k, v, causal(q, k), INF),
+        "The rows become nan: the largest score wins, and there is none larger than inf. "
+        "exp(-inf) is 0; mind the sign.",
+    ),
+    "softmax over the queries": Mistake(
+        lambda q, k, v: masked(q, k, v, causal(q, k), axis=-2),
+        "Print weights.sum(-1): each query must hand out exactly 1. The keys are the last axis.",
+    ),
+    "no scale": Mistake(
+        lambda q, k, v: masked(q, k, v, causal(q, k), scale=1),
+        "The mask is right. Divide the scores by √h before the softmax, as in lesson 01.",
+    ),
+    "scores returned in place of weights": Mistake(
+        scores_for_weights,
+        "The output is right. Return with it what the softmax gave.",
+    ),
+    "the two results in the wrong order": Mistake(
+        lambda q, k, v: causal_attention(q, k, v)[::-1],
+        "Return output first, then weights.",
+    ),
+    "only one result": Mistake(
+        lambda q, k, v: causal_attention(q, k, v)[0],
+        "Return both: output, weights.",
+    ),
+}
+
+EXERCISES = {
+    "02.causal_mask": Exercise(
+        reference=causal_mask,
+        probes=[(3, 3), (2, 5), (1, 4), (3, 7)],
+        returns=("mask",),
+        mistakes=MASK_MISTAKES,
+        hints=(
+            "Draw it for t = 2 and s = 5: the queries stand at places 3 and 4. Row 0 sees 0 to 3, "
+            "row 1 sees 0 to 4.",
+            "With t = s it is torch.ones(t, s, dtype=torch.bool).tril(): True on the diagonal and "
+            "to the left of it.",
+            "tril(d) moves the diagonal d columns to the right. In row 0 it must stand at column "
+            "s - t.",
+            "return torch.ones(t, s, dtype=torch.bool).tril(s - t)",
+        ),
+    ),
+    "02.causal_attention": Exercise(
+        reference=causal_attention,
+        probes=[
+            probe(4, 1, 1, 3, 3, 2),
+            probe(5, 1, 1, 2, 4, 3),
+            probe(6, 2, 3, 4, 6, 5),
+            low(probe(7, 2, 3, 4, 6, 5)),
+        ],
+        returns=("output", "weights"),
+        mistakes=ATTENTION_MISTAKES,
+        hints=(
+            "Attention as in lesson 01, and one line between the scale and the softmax.",
+            "t is q.shape[-2] and s is k.shape[-2]; your causal_mask(t, s) says what each query "
+            "may see.",
+            'scores.masked_fill(~mask, float("-inf")) hides what the mask does not allow. The '
+            "softmax makes 0 of it and shares out the rest.",
+            "The library's code, next, hands the mask to its attention.\n"
+            "mask = causal_mask(q.shape[-2], k.shape[-2])\n"
+            "scores = q @ k.mT / q.shape[-1] ** 0.5\n"
+            'weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)\n'
+            "return weights @ v, weights",
+        ),
+    ),
+}

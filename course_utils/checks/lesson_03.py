@@ -1,0 +1,312 @@
+"""Exercises of lesson 03: split into heads, merge them, and multi-head attention."""
+
+import torch
+
+from course_utils.attention import merge_heads, multi_head_attention, split_heads
+from course_utils.checks.engine import Exercise, Mistake
+from course_utils.checks.lesson_02 import causal, masked, ones
+
+
+def counting(*shape):
+    """Numbers 0, 1, 2, … so that one sees where each went."""
+    return torch.arange(torch.Size(shape).numel()).float().view(shape)
+
+
+def random(seed, b, t, d, n, h):
+    """x (b, t, d) and w_q, w_k, w_v (d, n·h), w_o (n·h, d), n; scores stay small."""
+    numbers = torch.Generator().manual_seed(seed)
+    shapes = [(b, t, d)] + 3 * [(d, n * h)] + [(n * h, d)]
+    x, *w = (torch.randn(shape, generator=numbers) for shape in shapes)
+    return (x, *(each / each.shape[0] ** 0.5 for each in w), n)
+
+
+def view_split(x, n):
+    """The numbers cut into heads as they lie in memory: tokens are torn apart."""
+    return x.reshape(len(x), n, x.shape[1], -1)
+
+
+def view_merge(x):
+    """The numbers read as they lie in memory: each row mixes tokens of one head."""
+    return x.reshape(len(x), x.shape[2], -1)
+
+
+def interleaved_split(x, n):
+    """Head i gets numbers i, i + n, i + 2n, …"""
+    return x.unflatten(-1, (-1, n)).permute(0, 3, 1, 2)
+
+
+def interleaved_merge(x):
+    """Number 0 of every head, then number 1 of every head, …"""
+    return x.permute(0, 2, 3, 1).flatten(2)
+
+
+def heads(split=split_heads, merge=merge_heads, scale=None, hide=True, order=(0, 1, 2)):
+    """multi_head_attention with one step done otherwise; order says which w makes q, k and v."""
+
+    def wrong(x, w_q, w_k, w_v, w_o, n):
+        q, k, v = (split(x @ (w_q, w_k, w_v)[i], n) for i in order)
+        mask = causal(q, k) if hide else ones(q.shape[-2], k.shape[-2])
+        output, weights = masked(q, k, v, mask, scale=scale and scale(x, w_q))
+        return merge(output) @ w_o, weights
+
+    return wrong
+
+
+def without_w_o(x, w_q, w_k, w_v, w_o, n):
+    """The merged heads as they are."""
+    right = torch.eye(w_o.shape[0])
+    return multi_head_attention(x, w_q, w_k, w_v, right, n)
+
+
+def never_split(x, w_q, w_k, w_v, w_o, n):
+    """One attention over the whole width, without an axis for heads."""
+    output, weights = multi_head_attention(x, w_q, w_k, w_v, w_o, 1)
+    return output, weights[:, 0]
+
+
+def averaged(x, w_q, w_k, w_v, w_o, n):
+    """Weights as torch.nn.MultiheadAttention returns them."""
+    output, weights = multi_head_attention(x, w_q, w_k, w_v, w_o, n)
+    return output, weights.mean(1)
+
+
+def linear(x, w_q, w_k, w_v, w_o, n):
+    """All weights the other way round."""
+    return multi_head_attention(x, w_q.T, w_k.T, w_v.T, w_o.T, n)
+
+
+def linear_out(x, w_q, w_k, w_v, w_o, n):
+    """Only w_o the other way round."""
+    return multi_head_attention(x, w_q, w_k, w_v, w_o.T, n)
+
+
+SPLIT_MISTAKES = {
+    "a view without a transpose": Mistake(
+        view_split,
+        "view only cuts the numbers as they lie, and in memory token follows token. Print head 0: "
+        "its rows all come from the first tokens. First (b, t, n, h), then transpose(1, 2).",
+    ),
+    "heads interleaved": Mistake(
+        interleaved_split,
+        "Head 0 got every n-th number. A head is h numbers side by side: the width is (n, h), not "
+        "(h, n).",
+    ),
+    "no transpose": Mistake(
+        lambda x, n: split_heads(x, n).transpose(1, 2),
+        "The cut is right. Attention multiplies the last two axes, and these must be (t, h): "
+        "transpose(1, 2).",
+    ),
+    "n and h swapped in the view": Mistake(
+        lambda x, n: split_heads(x, x.shape[-1] // n),
+        "You made width / n heads of n numbers each. n_heads comes first, what is left over is h.",
+    ),
+    "axes 1 and 3 swapped": Mistake(
+        lambda x, n: split_heads(x, n).permute(0, 3, 1, 2),
+        "That is (b, h, n, t). Only the tokens and the heads change places: transpose(1, 2).",
+    ),
+    "axes 2 and 3 swapped": Mistake(
+        lambda x, n: split_heads(x, n).permute(0, 2, 3, 1),
+        "That is (b, t, h, n). The tokens and the heads change places: transpose(1, 2).",
+    ),
+    "tokens last": Mistake(
+        lambda x, n: split_heads(x, n).mT,
+        "That is (b, n, h, t). The last axis must be one token's h numbers: (b, n, t, h).",
+    ),
+    "heads before the batch": Mistake(
+        lambda x, n: split_heads(x, n).transpose(0, 1),
+        "That is (n, b, t, h). The batch stays in front: stack the pieces with dim=1.",
+    ),
+    "separate pieces": Mistake(
+        lambda x, n: x.chunk(n, dim=-1),
+        "These are the right heads, one by one. Put them into one tensor: "
+        "torch.stack(pieces, dim=1).",
+    ),
+}
+
+MERGE_MISTAKES = {
+    "a reshape without a transpose": Mistake(
+        view_merge,
+        "reshape reads head 0 to its end before head 1, so a row holds several tokens of one "
+        "head. It must hold all heads of one token: transpose(1, 2) first.",
+    ),
+    "heads interleaved": Mistake(
+        interleaved_merge,
+        "You took one number of each head in turn. Each head's h numbers stay side by side: the "
+        "width is (n, h).",
+    ),
+    "no reshape": Mistake(
+        lambda x: x.transpose(1, 2),
+        "The order is right, but there are four axes. Join the last two: flatten(2).",
+    ),
+    "axes 2 and 3 swapped": Mistake(
+        lambda x: x.mT.reshape(len(x), x.shape[2], -1),
+        "Swap the heads and the tokens, axes 1 and 2: then a token's heads lie side by side.",
+    ),
+    "tokens last": Mistake(
+        lambda x: merge_heads(x).mT,
+        "That is (b, n·h, t). A token is a row: (b, t, n·h).",
+    ),
+    "heads one under the other": Mistake(
+        lambda x: x.flatten(1, 2),
+        "That is (b, n·t, h), a long list of short tokens. Swap axes 1 and 2, then join the last "
+        "two.",
+    ),
+    "the heads added up": Mistake(
+        lambda x: x.sum(1),
+        "That is (b, t, h): what each head found is lost in the sum. Lay them side by side.",
+    ),
+    "the heads averaged": Mistake(
+        lambda x: x.mean(1),
+        "That is (b, t, h): what each head found is lost in the mean. Lay them side by side.",
+    ),
+}
+
+ATTENTION_MISTAKES = {
+    "no output projection": Mistake(
+        without_w_o,
+        "The heads lie side by side, and nothing has mixed them or brought the width n·h back to "
+        "d. The last step is @ w_o.",
+    ),
+    "scores divided by √d_model": Mistake(
+        heads(scale=lambda x, w: x.shape[-1] ** -0.5),
+        "A score is a sum of h products, one head's share. h is q.shape[-1] after the split.",
+    ),
+    "scores divided by √(n·h)": Mistake(
+        heads(scale=lambda x, w: w.shape[-1] ** -0.5),
+        "A score is a sum of h products, one head's share. h is q.shape[-1] after the split.",
+    ),
+    "no scale": Mistake(
+        heads(scale=lambda x, w: 1),
+        "Divide the scores by √h; h is q.shape[-1] after the split.",
+    ),
+    "no causal mask": Mistake(
+        heads(hide=False),
+        "Print weights[0, 0]: row 0 must be 1, 0, 0, …. Use causal attention for each head.",
+    ),
+    "a split without a transpose": Mistake(
+        heads(view_split),
+        "Your heads hold pieces of other tokens. Test your split alone: "
+        'check("03.split_heads", …).',
+    ),
+    "a merge without a transpose": Mistake(
+        heads(merge=view_merge),
+        "The weights are right, the output mixes tokens. Test your merge alone: "
+        'check("03.merge_heads", …).',
+    ),
+    "a split and a merge without a transpose": Mistake(
+        heads(view_split, view_merge),
+        "The shapes fit, but tokens are torn apart. Test both alone: "
+        'check("03.split_heads", …), check("03.merge_heads", …).',
+    ),
+    "attention between the heads": Mistake(
+        heads(lambda x, n: x.unflatten(-1, (n, -1)), lambda x: x.flatten(2)),
+        "Your weights are (b, t, n, n): each token's heads look at each other. Attention works on "
+        "the last two axes, which must be (t, h): transpose(1, 2) after the cut.",
+    ),
+    "heads interleaved": Mistake(
+        heads(interleaved_split, interleaved_merge),
+        "Head 0 got every n-th number. It owns the first h columns of w_q: the width is (n, h), "
+        "not (h, n).",
+    ),
+    "heads interleaved in the split": Mistake(
+        heads(interleaved_split),
+        "Head 0 got every n-th number. It owns the first h columns of w_q: the width is (n, h), "
+        "not (h, n).",
+    ),
+    "heads interleaved in the merge": Mistake(
+        heads(merge=interleaved_merge),
+        "The weights are right, the output is not. Each head's h numbers stay side by side: "
+        'check("03.merge_heads", …).',
+    ),
+    "one head": Mistake(
+        lambda x, w_q, w_k, w_v, w_o, n: multi_head_attention(x, w_q, w_k, w_v, w_o, 1),
+        "There is one map where n should be: weights.shape[1] is 1. Split q, k and v into n_heads.",
+    ),
+    "no split at all": Mistake(
+        never_split,
+        "There is one map where n should be, made from the whole width. Split q, k and v into "
+        "n_heads first.",
+    ),
+    "the weights of the projections transposed": Mistake(
+        linear,
+        "torch.nn.Linear stores its weight as (out, in) and transposes it. These are (in, out): "
+        "x @ w_q, no .T.",
+    ),
+    "w_o transposed": Mistake(
+        linear_out,
+        "w_o is (n·h, d) and goes from n·h to d as it is: @ w_o, no .T.",
+    ),
+    "keys and values swapped": Mistake(
+        heads(order=(0, 2, 1)),
+        "w_k makes what is compared with the queries, w_v what is averaged.",
+    ),
+    "queries and keys swapped": Mistake(
+        heads(order=(1, 0, 2)),
+        "Rows of weights belong to queries, and w_q makes those.",
+    ),
+    "keys in place of values": Mistake(
+        heads(order=(0, 1, 1)),
+        "The output is an average of keys: w_v is never used.",
+    ),
+    "queries in place of keys": Mistake(
+        heads(order=(0, 0, 2)),
+        "The queries are compared with themselves: w_k is never used.",
+    ),
+    "weights averaged over the heads": Mistake(
+        averaged,
+        "The output is right, but n maps became one. torch.nn.MultiheadAttention does this too, "
+        "unless average_attn_weights=False. Keep the axis of the heads.",
+    ),
+    "the two results in the wrong order": Mistake(
+        lambda *given: multi_head_attention(*given)[::-1],
+        "Return output first, then weights.",
+    ),
+    "only one result": Mistake(
+        lambda *given: multi_head_attention(*given)[0],
+        "Return both: output, weights.",
+    ),
+}
+
+EXERCISES = {
+    "03.split_heads": Exercise(
+        reference=split_heads,
+        probes=[(counting(1, 2, 6), 3), (counting(2, 5, 12), 3)],
+        returns=("the heads",),
+        mistakes=SPLIT_MISTAKES,
+        hints=(
+            "Two steps: cut every row into n_heads pieces, then bring the heads to the front.",
+            "The cut: (b, t, n·h) → (b, t, n, h). It is a view, as a head's numbers already lie "
+            "side by side.",
+            "To the front: (b, t, n, h) → (b, n, t, h), axes 1 and 2 change places.",
+            "b, t, width = x.shape\nreturn x.view(b, t, n_heads, width // n_heads).transpose(1, 2)",
+        ),
+    ),
+    "03.merge_heads": Exercise(
+        reference=merge_heads,
+        probes=[(counting(1, 3, 2, 2),), (counting(2, 3, 5, 4),)],
+        returns=("the merged heads",),
+        mistakes=MERGE_MISTAKES,
+        hints=(
+            "The same two steps backwards: the heads go back behind the tokens, then the pieces "
+            "are joined.",
+            "First (b, n, t, h) → (b, t, n, h): axes 1 and 2 change places.",
+            "flatten(2) joins axis 2 and all that follow; so does reshape(b, t, n * h). view "
+            "cannot, after a transpose.\nreturn x.transpose(1, 2).flatten(2)",
+        ),
+    ),
+    "03.multi_head_attention": Exercise(
+        reference=multi_head_attention,
+        probes=[random(7, 1, 3, 4, 2, 2), random(8, 2, 5, 7, 3, 4)],
+        returns=("output", "weights"),
+        mistakes=ATTENTION_MISTAKES,
+        hints=(
+            "Five steps: project three times, split, attend causally, merge, project once more.",
+            "x @ w_q is (b, t, n·h) and holds the queries of all heads; the same for k and v.",
+            "split_heads makes (b, n, t, h) of it. causal_attention then treats every head by "
+            "itself; that is all it needs.",
+            "q, k, v = (split_heads(x @ w, n_heads) for w in (w_q, w_k, w_v))\n"
+            "output, weights = causal_attention(q, k, v)\n"
+            "return merge_heads(output) @ w_o, weights",
+        ),
+    ),
+}

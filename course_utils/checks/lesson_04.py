@@ -1,0 +1,292 @@
+"""Exercises of lesson 04: the bytes of a cache, and a decode step that uses one."""
+
+import torch
+
+from course_utils.attention import attention, causal_attention
+from course_utils.checks.engine import Exercise, Mistake
+from course_utils.checks.lesson_02 import ones
+from course_utils.geometry import kv_cache_bytes
+from course_utils.kv_cache import KVCache, decode_step
+
+
+def count_bytes(fn, n_layers, batch, n_kv_heads, head_dim, n_tokens, bytes_per_element):
+    """What fn gives; a float that is a whole number counts as one."""
+    got = fn(n_layers, batch, n_kv_heads, head_dim, n_tokens, bytes_per_element)
+    return int(got) if isinstance(got, float) and got.is_integer() else got
+
+
+def times(factor):
+    """The right number of bytes times a factor that depends on l, b, g, h, s and the bytes."""
+    return lambda *sizes: kv_cache_bytes(*sizes) * factor(*sizes)
+
+
+def over(divisor):
+    """The right number of bytes divided by what depends on l, b, g, h, s and the bytes."""
+    return lambda *sizes: kv_cache_bytes(*sizes) // divisor(*sizes)
+
+
+def in_units(unit):
+    """The right number of bytes in larger units."""
+    return lambda *sizes: kv_cache_bytes(*sizes) / unit
+
+
+def step(seed, b, n, g, t, h, n_past):
+    """q (b, n, t, h), k_new and v_new (b, g, t, h), and how many tokens the cache holds."""
+    random = torch.Generator().manual_seed(seed)
+    shapes = (b, n, t, h), (b, g, t, h), (b, g, t, h)
+    return (*(torch.randn(shape, generator=random) for shape in shapes), n_past)
+
+
+def take_step(fn, q, k_new, v_new, tokens_in_the_cache):
+    """fn with a cache of so many tokens → its output, and what the cache holds afterwards."""
+    b, g, t, h = k_new.shape
+    random = torch.Generator().manual_seed(9)
+    cache = KVCache(b, g, tokens_in_the_cache + t + 3, h)
+    cache.append(*torch.randn(2, b, g, tokens_in_the_cache, h, generator=random))
+    output = fn(q, k_new, v_new, cache)
+    if output is None or output is ...:
+        return output
+    return output, cache.n_tokens, *held(cache, tokens_in_the_cache + t)
+
+
+def held(cache, n_tokens=None):
+    """The keys and values of all tokens in the cache, or of the first n_tokens."""
+    end = cache.n_tokens if n_tokens is None else n_tokens
+    return cache.k[:, :, :end], cache.v[:, :, :end]
+
+
+def appending(attend):
+    """A decode step that appends, and then does attend(q, k, v, cache)."""
+    return lambda q, k, v, cache: attend(q, *cache.append(k, v), cache)[0]
+
+
+def only_the_new(q, k, v, cache):
+    """The new tokens look at each other; they are stored."""
+    cache.append(k, v)
+    return causal_attention(q, k, v)[0]
+
+
+def joined(q, k, v, cache):
+    """Old and new put together for this step, and forgotten."""
+    k, v = (torch.cat(both, dim=2) for both in zip(held(cache), (k, v), strict=True))
+    return causal_attention(q, k, v)[0]
+
+
+def append_last(q, k, v, cache):
+    """The new tokens look at the old ones, and only then are stored."""
+    output = causal_attention(q, *held(cache))[0]
+    cache.append(k, v)
+    return output
+
+
+def old_only(q, k, v, cache):
+    """The new tokens look at the old ones and are never stored."""
+    return causal_attention(q, *held(cache))[0]
+
+
+def overwrite(q, k, v, cache):
+    """The new tokens are written at position 0, as if the cache were empty."""
+    cache.n_tokens = 0
+    return decode_step(q, k, v, cache)
+
+
+def overwrite_start(q, k, v, cache):
+    """The new tokens are written over the first ones, by hand."""
+    t = k.shape[2]
+    cache.k[:, :, :t], cache.v[:, :, :t] = k, v
+    return causal_attention(q, *held(cache))[0]
+
+
+def not_counted(q, k, v, cache):
+    """Written behind the old ones by hand, but n_tokens stays what it was."""
+    before = cache.n_tokens
+    output = decode_step(q, k, v, cache)
+    cache.n_tokens = before
+    return output
+
+
+BYTES_MISTAKES = {
+    "no factor 2": Mistake(
+        over(lambda *sizes: 2),
+        "This is K alone. Every token leaves a key and a value: count both.",
+    ),
+    "the factor 2 twice": Mistake(
+        times(lambda *sizes: 2),
+        "K and V are one factor 2. The bytes of an element come in as bytes_per_element.",
+    ),
+    "no head_dim": Mistake(
+        over(lambda n_layers, batch, g, h, s, size: h),
+        "This formula is in many slides, and it counts one number a head. A key is a vector of h "
+        "numbers.",
+    ),
+    "no layers": Mistake(
+        over(lambda n_layers, batch, g, h, s, size: n_layers),
+        "This is one layer. Each has its own keys and values: print the cache of two layers.",
+    ),
+    "no batch": Mistake(
+        over(lambda n_layers, batch, g, h, s, size: batch),
+        "This is one sequence. Users share the weights of a model, never a cache.",
+    ),
+    "no heads": Mistake(
+        over(lambda n_layers, batch, g, h, s, size: g),
+        "This is one K/V head. Each of the g heads has keys and values of its own.",
+    ),
+    "no tokens": Mistake(
+        over(lambda n_layers, batch, g, h, s, size: s),
+        "This is one token. The cache grows with every one.",
+    ),
+    "elements in place of bytes": Mistake(
+        over(lambda n_layers, batch, g, h, s, size: size),
+        "So many numbers are in the cache; each takes bytes_per_element bytes.",
+    ),
+    "2 bytes for every element": Mistake(
+        lambda n_layers, batch, g, h, s, size: kv_cache_bytes(n_layers, batch, g, h, s, 2),
+        "Right for float16 and bfloat16. In float32 an element takes 4 bytes: use "
+        "bytes_per_element.",
+    ),
+    "bits in place of bytes": Mistake(
+        times(lambda *sizes: 8),
+        "8 times too many: 16 bits are 2 bytes, and bytes_per_element counts bytes already.",
+    ),
+    "elements times 8": Mistake(
+        over(lambda n_layers, batch, g, h, s, size: size / 8),
+        "An element takes bytes_per_element bytes, 2 for 16 bits.",
+    ),
+    "bytes divided by 8": Mistake(
+        in_units(8),
+        "bytes_per_element counts bytes already, there are no bits to divide by 8.",
+    ),
+    "the tokens squared": Mistake(
+        times(lambda n_layers, batch, g, h, s, size: s),
+        "Scores are s × s, but they are not kept. The cache has one key and one value a token.",
+    ),
+    "head_dim squared": Mistake(
+        times(lambda n_layers, batch, g, h, s, size: h),
+        "h counts once: a key is one vector of h numbers.",
+    ),
+    "bytes_per_element added": Mistake(
+        lambda *sizes: kv_cache_bytes(*sizes[:-1], 1) + sizes[-1],
+        "Each element takes so many bytes: multiply.",
+    ),
+    "KiB": Mistake(in_units(2**10), "The function returns bytes; divide only to show them."),
+    "MiB": Mistake(in_units(2**20), "The function returns bytes; divide only to show them."),
+    "GiB": Mistake(in_units(2**30), "The function returns bytes; divide only to show them."),
+    "kB": Mistake(in_units(10**3), "The function returns bytes; divide only to show them."),
+    "MB": Mistake(in_units(10**6), "The function returns bytes; divide only to show them."),
+    "GB": Mistake(in_units(10**9), "The function returns bytes; divide only to show them."),
+}
+
+STEP_MISTAKES = {
+    "the past left out": Mistake(
+        only_the_new,
+        "The new token sees only itself, so your output is v_new. Attend to what cache.append "
+        "gives back: old and new.",
+    ),
+    "the past left out, and nothing stored": Mistake(
+        lambda q, k, v, cache: causal_attention(q, k, v)[0],
+        "The cache is never touched, and the new token sees only itself. cache.append(k_new, "
+        "v_new) stores it and gives back everything.",
+    ),
+    "nothing stored": Mistake(
+        joined,
+        "The output is right, but the next step will not find these tokens: print cache.n_tokens "
+        "before and after. cache.append does both.",
+    ),
+    "the new tokens stored after attending": Mistake(
+        append_last,
+        "The new token must see itself too. Append first; append gives back old and new.",
+    ),
+    "the new tokens left out": Mistake(
+        old_only,
+        "k_new and v_new are never used. cache.append(k_new, v_new) stores them and gives back "
+        "old and new.",
+    ),
+    "the past overwritten": Mistake(
+        overwrite,
+        "The new tokens went to position 0, and the cache lost what it knew. They belong behind "
+        "cache.n_tokens, where cache.append puts them.",
+    ),
+    "the new tokens written over the first ones": Mistake(
+        overwrite_start,
+        "cache.k[:, :, :t] is where the oldest tokens lie, and cache.n_tokens did not move. Let "
+        "cache.append write.",
+    ),
+    "n_tokens left behind": Mistake(
+        not_counted,
+        "The output is right, but cache.n_tokens is what it was: the next step would write over "
+        "these tokens. cache.append counts them.",
+    ),
+    "the empty places of the cache attended to": Mistake(
+        appending(lambda q, k, v, cache: causal_attention(q, cache.k, cache.v)),
+        "cache.k is the whole room, with zeros behind the last token, and a key of zeros gets "
+        "weight too: exp(0) is 1. Use what cache.append gives back.",
+    ),
+    "the empty places of the cache attended to, without a mask": Mistake(
+        appending(lambda q, k, v, cache: attention(q, cache.k, cache.v)),
+        "cache.k is the whole room, with zeros behind the last token, and a key of zeros gets "
+        "weight too: exp(0) is 1. Use what cache.append gives back, and causal attention.",
+    ),
+    "no mask for a chunk": Mistake(
+        appending(lambda q, k, v, cache: attention(q, k, v)),
+        "With one new token nothing has to be hidden. Of several, the first must not see the "
+        "last: use causal attention.",
+    ),
+    "a mask lined up with the upper left corner": Mistake(
+        appending(lambda q, k, v, _: attention(q, k, v, ones(q.shape[2], k.shape[2]).tril())),
+        "The new tokens are the last t of s, but here they see only the oldest. Use "
+        "causal_attention, or tril(s - t).",
+    ),
+    "keys and values swapped": Mistake(
+        lambda q, k, v, cache: decode_step(q, v, k, cache),
+        "The order is append(k_new, v_new), and keys come back first.",
+    ),
+    "keys in place of values": Mistake(
+        appending(lambda q, k, v, cache: causal_attention(q, k, k)),
+        "Keys decide the weights; what is averaged are the values.",
+    ),
+    "the weights returned too": Mistake(
+        lambda q, k, v, cache: causal_attention(q, *cache.append(k, v)),
+        "causal_attention gives two things; return the first: output, _ = …",
+    ),
+}
+
+EXERCISES = {
+    "04.kv_cache_bytes": Exercise(
+        reference=kv_cache_bytes,
+        probes=[(1, 1, 1, 4, 3, 2), (3, 5, 2, 7, 11, 2), (3, 5, 2, 7, 11, 4), (6, 3, 5, 16, 9, 1)],
+        returns=("the number of bytes",),
+        mistakes=BYTES_MISTAKES,
+        hints=(
+            "Count one token in one layer first: which numbers does it leave behind?",
+            "A key and a value for each of the g K/V heads, h numbers each: 2 · g · h. The query "
+            "heads leave nothing, so n is not in it.",
+            "This many for each of s tokens, b sequences and l layers; then bytes for each number.",
+            "return 2 * n_layers * batch * n_kv_heads * head_dim * n_tokens * bytes_per_element",
+        ),
+        play=count_bytes,
+    ),
+    "04.decode_step": Exercise(
+        reference=decode_step,
+        probes=[
+            step(10, 1, 1, 1, 1, 2, n_past=5),
+            step(11, 1, 2, 2, 1, 3, n_past=0),
+            step(12, 2, 3, 3, 4, 5, n_past=0),
+            step(13, 2, 3, 3, 3, 5, n_past=4),
+            step(14, 2, 6, 2, 3, 5, n_past=4),
+        ],
+        returns=("output", "cache.n_tokens", "the keys in the cache", "the values in the cache"),
+        mistakes=STEP_MISTAKES,
+        hints=(
+            "The new token looks at everything before it and at itself. Where are those keys and "
+            "values?",
+            "cache.append(k_new, v_new) stores the new ones behind the old and gives back all of "
+            "them, k and v.",
+            "q are the queries of the last t tokens: causal attention from lesson 02 fits, also "
+            "for several new tokens at once.",
+            "k, v = cache.append(k_new, v_new)\n"
+            "output, _ = causal_attention(q, k, v)\n"
+            "return output",
+        ),
+        play=take_step,
+    ),
+}

@@ -1,0 +1,449 @@
+"""Exercises of lesson 06: grouped-query attention, as a function and as a layer."""
+
+import torch
+from torch import nn
+
+from course_utils.attention import (
+    GroupedQueryAttention,
+    attention,
+    causal_attention,
+    merge_heads,
+    split_heads,
+)
+from course_utils.checks.engine import Exercise, Mistake, is_stub
+from course_utils.checks.lesson_01 import attend
+from course_utils.checks.lesson_02 import ones
+from course_utils.checks.lesson_03 import (
+    interleaved_merge,
+    interleaved_split,
+    view_merge,
+    view_split,
+)
+from course_utils.checks.lesson_05 import folded, paid, scrambled, shared
+from course_utils.kv_cache import KVCache
+
+
+def ask(fn, q, k, v):
+    """What fn gives; where n % g is not 0, whether it refuses."""
+    return refusal(fn, q, k, v) if q.shape[1] % k.shape[1] else fn(q, k, v)
+
+
+def refusal(fn, *given):
+    """A ValueError whatever error fn raises, and if it raises none, a word."""
+    try:
+        fn(*given)
+    except Exception as error:  # any error is a refusal
+        return ValueError(error)
+    return "no error"
+
+
+def reading(which, which_v=None):
+    """Attention in which query head i reads K/V head which(i, n, g); V may be read otherwise."""
+
+    def wrong(q, k, v):
+        n, g = q.shape[1], k.shape[1]
+        heads, heads_v = ([w(i, n, g) for i in range(n)] for w in (which, which_v or which))
+        return attend(q, k[:, heads], v[:, heads_v])
+
+    return wrong
+
+
+def right(i, n, g):
+    """The head that query head i should read, if n % g == 0."""
+    return i * g // n
+
+
+def modulo(i, n, g):
+    """The head that query head i reads after repeat in place of repeat_interleave."""
+    return i % g
+
+
+def by_groups(i, n, g):
+    """i // g in place of i // r."""
+    return i // g
+
+
+def mean(x):
+    """The mean of all heads, for every query head to read."""
+    return x.mean(1, keepdim=True)
+
+
+def in_groups(x, g):
+    """Heads (n) as (g, r)."""
+    return x.unflatten(1, (g, -1))
+
+
+def reordered(q, k, v):
+    """The right heads in the order (r, g)."""
+    return tuple(in_groups(x, k.shape[1]).transpose(1, 2).flatten(1, 2) for x in attention(q, k, v))
+
+
+def run_layer(cls, d_model, n_heads, n_kv_heads, x):
+    """A layer of class cls with known weights on all of x, and in pieces through a cache."""
+    if isinstance(cls, nn.Module):
+        raise TypeError("give check the class itself, not a layer made from it")
+    if is_stub(cls):
+        return None
+    with torch.random.fork_rng(devices=[]):
+        if n_heads % n_kv_heads:
+            return refusal(lambda: cls(d_model, n_heads, n_kv_heads)(x))
+        layer = cls(d_model, n_heads, n_kv_heads)
+        if not layer.state_dict():
+            layer(x)  # says so itself if it is not implemented
+        torch.manual_seed(0)
+        copy_weights(GroupedQueryAttention(d_model, n_heads, n_kv_heads), layer)
+    got = layer(x)
+    if got is None or got is ...:
+        return got
+    output, weights = pair(got)
+    if not isinstance(output, torch.Tensor) or output.shape != x.shape:
+        return output, output, weights
+    return output, in_pieces(layer, n_kv_heads, d_model // n_heads, x), weights
+
+
+def in_pieces(layer, g, h, x):
+    """The outputs for 3 tokens, then for one after another, then for the last 2 together."""
+    cache = KVCache(len(x), g, x.shape[1], h)
+    pieces = x.split([3] + [1] * (x.shape[1] - 5) + [2], dim=1)
+    try:
+        return torch.cat([pair(layer(piece, cache))[0] for piece in pieces], dim=1)
+    except ValueError as error:
+        if "fit this cache" not in str(error):
+            raise
+        return str(error)
+
+
+def pair(got):
+    """output and weights, if forward gave both."""
+    if not isinstance(got, tuple | list) or len(got) != 2:
+        raise TypeError("forward must return two things: output, weights")
+    return got
+
+
+def copy_weights(reference, layer):
+    """Give layer the weights of reference; ValueError says which of them do not fit."""
+    needed, given = reference.state_dict(), dict(layer.named_parameters())
+    for name, x in needed.items():
+        if name not in given:
+            raise ValueError(f"there is no {name}; there is {', '.join(given) or 'no weight'}")
+        if given[name].shape != x.shape:
+            raise ValueError(
+                f"{name} is {tuple(given[name].shape)}, it should be {tuple(x.shape)}: queries "
+                "have n_heads · h numbers, keys and values n_kv_heads · h, and h is "
+                "d_model // n_heads"
+            )
+    for name in given:
+        if name not in needed:
+            raise ValueError(f"{name} is one too many; write nn.Linear(…, bias=False)")
+    layer.load_state_dict(needed, strict=False)
+
+
+def layer(
+    attend=lambda q, k, v, cache: causal_attention(q, k, v),
+    store=lambda cache, k, v, n: cache.append(k, v),
+    split=split_heads,
+    merge=merge_heads,
+    out=True,
+):
+    """GroupedQueryAttention with one step done otherwise."""
+
+    class Layer(GroupedQueryAttention):
+        def forward(self, x, cache=None):
+            q = split(self.q_proj(x), self.n_heads)
+            k = split(self.k_proj(x), self.n_kv_heads)
+            v = split(self.v_proj(x), self.n_kv_heads)
+            if cache:
+                k, v = store(cache, k, v, self.n_heads)
+            output, weights = attend(q, k, v, cache)
+            return self.o_proj(merge(output)) if out else merge(output), weights
+
+    return Layer
+
+
+def causally(which=right, scale=None):
+    """Causal attention in which query head i reads K/V head which(i, n, g)."""
+
+    def wrong(q, k, v, cache):
+        n, g, (t, s) = q.shape[1], k.shape[1], (q.shape[2], k.shape[2])
+        k, v = (x[:, [which(i, n, g) for i in range(n)]] for x in (k, v))
+        hidden = ~ones(t, s).tril(s - t)
+        return attend(
+            q, k, v, scale and scale(q), lambda x: x.masked_fill(hidden, float("-inf")).softmax(-1)
+        )
+
+    return wrong
+
+
+def upper_left(q, k, v, cache):
+    """A mask for the first t of s tokens."""
+    return attention(q, k, v, ones(q.shape[2], k.shape[2]).tril())
+
+
+def append_copies(cache, k, v, n):
+    """K and V repeated to n heads, and only then stored."""
+    return cache.append(*(x.repeat_interleave(n // x.shape[1], dim=1) for x in (k, v)))
+
+
+class Accepts(nn.Module):
+    """Right where n % g == 0, and without an error elsewhere."""
+
+    def __init__(self, d_model, n_heads, n_kv_heads):
+        super().__init__()
+        h = d_model // n_heads
+        self.n, self.g = n_heads, n_kv_heads
+        self.q_proj, self.o_proj = (nn.Linear(d_model, d_model, bias=False) for _ in range(2))
+        self.k_proj, self.v_proj = (nn.Linear(d_model, self.g * h, bias=False) for _ in range(2))
+
+    def forward(self, x, cache=None):
+        q = split_heads(self.q_proj(x), self.n)
+        k, v = (split_heads(project(x), self.g) for project in (self.k_proj, self.v_proj))
+        if cache:
+            k, v = cache.append(k, v)
+        output, weights = causally()(q, k, v, cache)
+        return self.o_proj(merge_heads(output)), weights
+
+
+def swapped(d_model, n_heads, n_kv_heads):
+    """A layer that returns weights first."""
+
+    class Layer(GroupedQueryAttention):
+        def forward(self, x, cache=None):
+            return super().forward(x, cache)[::-1]
+
+    return Layer(d_model, n_heads, n_kv_heads)
+
+
+def tokens(seed, b, t, d):
+    """x (b, t, d), large enough for the weights to differ."""
+    return 3 * torch.randn(b, t, d, generator=torch.Generator().manual_seed(seed))
+
+
+ACCEPTED = (
+    "Four K/V heads cannot be shared evenly by six query heads, yet an answer came out, and nobody "
+    "would have noticed. Raise a ValueError."
+)
+
+FUNCTION_MISTAKES = {
+    "query head i reading K/V head i mod g": Mistake(
+        reading(modulo),
+        "Follow the heads: repeat gives 0 1 0 1 …, and so does reshape(b, r, g, …). Neighbours "
+        "share a K/V head, 0 0 1 1 …: repeat_interleave, or reshape(b, g, r, …).",
+    ),
+    "g and r confused": Mistake(
+        reading(by_groups),
+        "Query head i reads head i // r, and r = n // g. You divided by g: with n = 6 and g = 3 "
+        "the heads read are 0 0 0 1 1 1, and K/V head 2 is never read.",
+    ),
+    "the first K/V head for all": Mistake(
+        reading(lambda i, n, g: 0),
+        "That is multi-query attention: g - 1 of the K/V heads are never read.",
+    ),
+    "keys and values averaged over the heads": Mistake(
+        lambda q, k, v: attend(q, mean(k), mean(v)),
+        "All groups now read the same mean. Each group has a K/V head of its own. (Mean-pooling "
+        "makes one model out of another, in lesson 07.)",
+    ),
+    "keys averaged over the heads": Mistake(
+        lambda q, k, v: attend(q, mean(k), v.repeat_interleave(q.shape[1] // v.shape[1], 1)),
+        "Each group compares its queries with the keys of its own head, not with the mean of all.",
+    ),
+    "values of the wrong group": Mistake(
+        reading(right, modulo),
+        "The weights are right: K is shared as it should be. V is read in the order 0 1 0 1 …; it "
+        "must go with K, 0 0 1 1 ….",
+    ),
+    "keys of the wrong group": Mistake(
+        reading(modulo, right),
+        "V is shared as it should be. K is read in the order 0 1 0 1 …; it must go with V, "
+        "0 0 1 1 ….",
+    ),
+    "the first value head for all": Mistake(
+        reading(right, lambda i, n, g: 0),
+        "The weights are right, but all groups average the values of head 0.",
+    ),
+    "the heads in another order": Mistake(
+        reordered,
+        "The numbers are right, the heads are not where they were. After (b, g, r, t, …) join g "
+        "and r as they stand, without a transpose.",
+    ),
+    "tokens and heads mixed up": Mistake(
+        scrambled,
+        "You folded from (b, t, n, h): tokens were cut into groups in place of heads. Fold q "
+        "(b, n, t, h) as it comes.",
+    ),
+    "results left folded": Mistake(
+        folded,
+        "All numbers are right, in r·t rows a group. Give them their axes back: reshape to "
+        "(b, n, t, h) and (b, n, t, s).",
+    ),
+    "results left in groups": Mistake(
+        lambda q, k, v: tuple(in_groups(x, k.shape[1]) for x in attention(q, k, v)),
+        "All numbers are right, on five axes. Join g and r to n: flatten(1, 2).",
+    ),
+    "weights left folded": Mistake(
+        lambda q, k, v: (attention(q, k, v)[0], folded(q, k, v)[1]),
+        "The output is right. The weights need their axes back too: reshape(b, n, t, s).",
+    ),
+    "weights left in groups": Mistake(
+        lambda q, k, v: (attention(q, k, v)[0], in_groups(attention(q, k, v)[1], k.shape[1])),
+        "The output is right. The weights have five axes; join g and r to n: flatten(1, 2).",
+    ),
+    "n % g ≠ 0 accepted": Mistake(reading(right), ACCEPTED),
+    "no scale": Mistake(
+        lambda q, k, v: attention(q * q.shape[-1] ** 0.5, k, v),
+        "Divide the scores by √h before the softmax, as ever.",
+    ),
+    "the two results in the wrong order": Mistake(
+        lambda q, k, v: attention(q, k, v)[::-1],
+        "Return output first, then weights.",
+    ),
+    "only one result": Mistake(
+        lambda q, k, v: attention(q, k, v)[0],
+        "Return both: output, weights.",
+    ),
+}
+
+LAYER_MISTAKES = {
+    "K and V expanded before they are cached": Mistake(
+        layer(store=append_copies),
+        "The cache has room for g heads and you brought n: the saving is gone before it began. "
+        "Cache k and v as they come from split_heads, share them in the attention.",
+    ),
+    "the cache never read": Mistake(
+        layer(store=lambda cache, k, v, n: (k, v)),
+        "In one go all is right; in pieces, each piece sees only itself. With a cache, k and v "
+        "are what cache.append(k, v) gives back.",
+    ),
+    "no mask with a cache": Mistake(
+        layer(lambda q, k, v, cache: attention(q, k, v) if cache else causal_attention(q, k, v)),
+        "One new token needs no mask, several do: the first of them must not see the last. "
+        "causal_attention is right for both.",
+    ),
+    "no mask behind a filled cache": Mistake(
+        layer(
+            lambda q, k, v, cache: (
+                causal_attention(q, k, v) if q.shape[2] == k.shape[2] else attention(q, k, v)
+            )
+        ),
+        "One new token needs no mask, several do: the first of them must not see the last. "
+        "causal_attention is right for both.",
+    ),
+    "no causal mask": Mistake(
+        layer(lambda q, k, v, cache: attention(q, k, v)),
+        "Print weights[0, 0]: row 0 must be 1, 0, 0, …. Use causal attention.",
+    ),
+    "a mask lined up with the upper left corner": Mistake(
+        layer(upper_left),
+        "In one go all is right. In pieces the new tokens are the last t of s, but here they see "
+        "only the oldest: causal_attention, or tril(s - t).",
+    ),
+    "query head i reading K/V head i mod g": Mistake(
+        layer(causally(modulo)),
+        "Follow the heads: repeat gives 0 1 0 1 …. Neighbours share a K/V head, 0 0 1 1 …: "
+        'check("06.grouped_query_attention", …) tests this part alone.',
+    ),
+    "g and r confused": Mistake(
+        layer(causally(by_groups)),
+        "Query head i reads head i // r, and r = n // g; you divided by g: "
+        'check("06.grouped_query_attention", …) tests this part alone.',
+    ),
+    "the first K/V head for all": Mistake(
+        layer(causally(lambda i, n, g: 0)),
+        "That is multi-query attention: g - 1 of the K/V heads are never read.",
+    ),
+    "no o_proj": Mistake(
+        layer(out=False),
+        "The heads lie side by side and nothing has mixed them. The last step is self.o_proj.",
+    ),
+    "scores divided by √d_model": Mistake(
+        layer(causally(scale=lambda q: (q.shape[1] * q.shape[-1]) ** -0.5)),
+        "A score is a sum of h products, one head's share. h is q.shape[-1] after the split.",
+    ),
+    "no scale": Mistake(
+        layer(causally(scale=lambda q: 1)),
+        "Divide the scores by √h before the softmax.",
+    ),
+    "a split without a transpose": Mistake(
+        layer(split=view_split),
+        "Tokens are torn apart. Use split_heads of lesson 03.",
+    ),
+    "a merge without a transpose": Mistake(
+        layer(merge=view_merge),
+        "The weights are right, the output mixes tokens. Use merge_heads of lesson 03.",
+    ),
+    "a split and a merge without a transpose": Mistake(
+        layer(split=view_split, merge=view_merge),
+        "The shapes fit, but tokens are torn apart. Use split_heads and merge_heads of lesson 03.",
+    ),
+    "heads interleaved": Mistake(
+        layer(split=interleaved_split, merge=interleaved_merge),
+        "Head 0 got every n-th number. It owns the first h rows of q_proj.weight, which lie side "
+        "by side: the width is (n, h), not (h, n).",
+    ),
+    "n % g ≠ 0 accepted": Mistake(Accepts, ACCEPTED),
+    "the two results in the wrong order": Mistake(swapped, "Return output first, then weights."),
+}
+
+EXERCISES = {
+    "06.grouped_query_attention": Exercise(
+        reference=attention,
+        probes=[
+            shared(17, 1, 4, 2, 2, 3, 2),
+            shared(18, 2, 6, 3, 4, 5, 7),
+            shared(19, 2, 8, 2, 3, 5, 6),
+            shared(20, 2, 6, 4, 2, 3, 5),
+        ],
+        returns=("output", "weights"),
+        mistakes=FUNCTION_MISTAKES,
+        hints=(
+            "The same trick as in lesson 05, once for each group: to a key, r heads of t queries "
+            "are r · t queries.",
+            "r = n // g neighbours share a K/V head. q.reshape(b, g, r * t, h) lays them one under "
+            "the other, and K (b, g, s, h) fits as it is.",
+            "Where n % g is not 0, raise a ValueError. At the end reshape to (b, n, t, h) and "
+            "(b, n, t, s).",
+            "(b, n, t, h), g = q.shape, k.shape[1]\n"
+            "if n % g:\n"
+            '    raise ValueError(f"{n} query heads cannot share {g} K/V heads evenly")\n'
+            "weights = (q.reshape(b, g, n // g * t, h) @ k.mT / h**0.5).softmax(dim=-1)\n"
+            "output = weights @ v\n"
+            "return output.reshape(b, n, t, h), weights.reshape(b, n, t, -1)",
+        ),
+        play=ask,
+        remark=paid(
+            8,
+            2,
+            "repeat_interleave does that, and so does a broadcast k[:, :, None]: matmul copies K "
+            "for every head before it multiplies. Fold the r heads of a group into the query "
+            "rows, q.reshape(b, g, r * t, h), and nothing is copied.",
+        ),
+    ),
+    "06.GroupedQueryAttention": Exercise(
+        reference=GroupedQueryAttention,
+        probes=[
+            (8, 4, 2, tokens(21, 1, 7, 8)),
+            (18, 6, 3, tokens(22, 2, 7, 18)),
+            (16, 8, 2, tokens(23, 2, 7, 16)),
+            (18, 6, 4, tokens(24, 2, 7, 18)),
+        ],
+        returns=("output", "the output in pieces through a cache", "weights"),
+        mistakes=LAYER_MISTAKES,
+        hints=(
+            "Multi-head attention of lesson 03 with two changes: k and v have g heads, and a cache "
+            "may stand between them and the attention.",
+            "q_proj: nn.Linear(d_model, n_heads * h, bias=False); k_proj and v_proj are "
+            "n_kv_heads * h wide; o_proj goes back from n_heads * h to d_model.",
+            "In forward: project and split; if cache: k, v = cache.append(k, v); attend; merge; "
+            "o_proj. The cache gets g heads, never n.",
+            "def forward(self, x, cache=None):\n"
+            "    q = split_heads(self.q_proj(x), self.n_heads)\n"
+            "    k = split_heads(self.k_proj(x), self.n_kv_heads)\n"
+            "    v = split_heads(self.v_proj(x), self.n_kv_heads)\n"
+            "    if cache:\n"
+            "        k, v = cache.append(k, v)\n"
+            "    output, weights = causal_attention(q, k, v)\n"
+            "    return self.o_proj(merge_heads(output)), weights",
+        ),
+        play=run_layer,
+    ),
+}
