@@ -16,8 +16,18 @@ from course_utils.figures.card import (
     png,
     stored,
 )
-from course_utils.figures.charts import score_scale, weighted_average
-from course_utils.figures.maps import attention_map, looks
+from course_utils.figures.charts import (
+    appending,
+    changes,
+    model_map,
+    published,
+    score_scale,
+    spread,
+    weighted_average,
+)
+from course_utils.figures.grids import columns, decoding, masks, sees
+from course_utils.figures.hero import hero
+from course_utils.figures.maps import attention_map, found, looks, lookup
 from course_utils.figures.wires import wiring
 
 __all__ = [
@@ -28,11 +38,23 @@ __all__ = [
     "VALUE",
     "WIDGET",
     "Card",
+    "appending",
     "as_shown",
     "attention_map",
+    "changes",
+    "columns",
+    "decoding",
+    "found",
+    "hero",
     "looks",
+    "lookup",
+    "masks",
+    "model_map",
     "png",
+    "published",
     "score_scale",
+    "sees",
+    "spread",
     "stored",
     "weighted_average",
     "wiring",

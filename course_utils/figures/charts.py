@@ -1,8 +1,10 @@
 """Charts: points, lines and bars."""
 
+from collections import Counter
+
 from matplotlib.patches import Polygon
 
-from course_utils.figures.card import LOOK, QUERY, VALUE, Card
+from course_utils.figures.card import KEY, LOOK, QUERY, VALUE, Card
 
 
 @LOOK
@@ -59,4 +61,149 @@ def score_scale(widths, spread, raw, scaled):
         axes.set_xticks(widths, widths)
         axes.minorticks_off()
         axes.legend(frameon=False)
+    return figure
+
+
+@LOOK
+def changes(with_mask, without, tokens, changed):
+    """How much each new vector changes if the word at index `changed` is replaced, as two bars.
+
+    with_mask, without: (s,) largest differences, where each row of them is exactly 0 or not.
+    """
+    s, word = len(tokens), tokens[changed]
+    before = sum(x > 0 for x in with_mask[:changed].tolist())
+    title = f"Replace “{word}”: with the mask, {before} of the {changed} words before it notice"
+    figure = Card(10, 4.2, f"Two bars a word. {title}; without it, all {s} words may.")
+    axes = figure.subplots()
+    for bars, label, away, color, hatch in (
+        (without, "without mask", -0.2, "#D55E00", "///"),
+        (with_mask, "with mask", 0.2, VALUE, None),
+    ):
+        places = [i + away for i in range(s)]
+        axes.bar(places, bars.tolist(), 0.38, label=label, color=color, hatch=hatch, ec="white")
+        for x, y in zip(places, bars.tolist(), strict=True):
+            if y == 0:
+                axes.text(x, 0, "0", ha="center", va="bottom", color=color, fontweight="bold")
+    axes.set_xticks(range(s), tokens)
+    axes.get_xticklabels()[changed].set_fontweight("bold")
+    axes.set(ylabel="largest change of the new vector", ylim=(0, 1.95), title=title)
+    axes.legend(frameon=False, loc="upper left", ncols=2)
+    return figure
+
+
+@LOOK
+def appending(lengths, cat, buffer):
+    """Milliseconds to append one token to a cache of each length: torch.cat and a buffer."""
+    figure = Card(
+        8,
+        4.2,
+        "Line chart over the tokens in the cache. The time of torch.cat climbs in proportion; "
+        "the time of the buffer stays where it is.",
+    )
+    axes = figure.subplots()
+    axes.loglog(lengths, cat, "s-", color="#D55E00", markersize=8, label="torch.cat")
+    axes.loglog(lengths, buffer, "o-", color=KEY, markersize=8, label="into the buffer")
+    axes.set(xlabel="tokens in the cache", ylabel="ms to append one (log)")
+    axes.set_xticks(lengths, lengths)
+    axes.minorticks_off()
+    axes.legend(frameon=False)
+    axes.set_title("torch.cat copies the past for every word")
+    return figure
+
+
+@LOOK
+def model_map(models, named):
+    """Query heads n against K/V heads g of real models, a mark for each kind; `named` get names.
+
+    models: a `Geometry` each, of kind MHA, GQA or MQA; named: {name: (dx, dy)}, points to its text.
+    """
+    kinds = {"MHA": ("s", "#D55E00"), "GQA": ("o", QUERY), "MQA": ("^", VALUE)}
+    count = {kind: sum(m.kind == kind for m in models) for kind in kinds}
+    eight = sum(m.kind == "GQA" and m.n_kv_heads == 8 for m in models)
+    title = f"{eight} of {count['GQA']} GQA models have 8 K/V heads"
+    figure = Card(
+        10,
+        6,
+        f"Scatter of {len(models)} models, query heads across and K/V heads up, both in steps of "
+        f"two. {title}; {count['MHA']} MHA models lie on the diagonal, {count['MQA']} MQA at 1.",
+    )
+    axes = figure.subplots()
+    for kind, (marker, color) in kinds.items():
+        at = Counter((m.n_heads, m.n_kv_heads) for m in models if m.kind == kind)
+        axes.scatter(
+            *zip(*at, strict=True), s=[60 * k for k in at.values()], marker=marker, color=color,
+            alpha=0.75, label=f"{kind}: {count[kind]}", zorder=3,
+        )  # fmt: skip
+    for m in models:
+        if m.name in named:
+            axes.annotate(
+                m.name, (m.n_heads, m.n_kv_heads), named[m.name], textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "color": "#666666"},
+            )  # fmt: skip
+    ticks = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    axes.set_xticks(ticks[2:], ticks[2:])
+    axes.set_yticks(ticks[:-1], ticks[:-1])
+    axes.plot([4, 128], [4, 128], "--", color="#999999", zorder=1)
+    axes.axhline(8, ls=":", color="#999999", zorder=1)
+    axes.set(xlabel="query heads n", ylabel="K/V heads g", title=title, xlim=(3.3, 300))
+    axes.legend(frameon=False, loc="upper left", title="a larger mark: more models")
+    return figure
+
+
+@LOOK
+def published(rows):
+    """What sharing cost in published studies: score minus MHA's, a mark for each benchmark.
+
+    rows: dicts with study, benchmark, mha, mqa and gqa; mqa or gqa may be "" where it is not given.
+    """
+    studies = list(dict.fromkeys(row["study"] for row in rows))
+    figure = Card(
+        10,
+        1.6 + 0.85 * len(studies),
+        "A lane for each study: benchmarks as marks, means as bars, in points above or below MHA. "
+        "Most marks lie within two points of 0; MQA in DeepSeek-V2 reaches 13 below.",
+    )
+    axes = figure.subplots()
+    for lane, study in enumerate(reversed(studies)):
+        for kind, marker, color, away in (("mqa", "^", VALUE, -0.18), ("gqa", "o", QUERY, 0.18)):
+            deltas = [
+                float(row[kind]) - float(row["mha"])
+                for row in rows
+                if row["study"] == study and row[kind]
+            ]
+            if deltas:
+                mean, y = sum(deltas) / len(deltas), lane + away
+                axes.plot(deltas, [y] * len(deltas), marker, color=color, alpha=0.6, markersize=8)
+                axes.plot([mean, mean], [y - 0.15, y + 0.15], color=color, lw=4)
+                axes.text(
+                    min(deltas) - 0.3, y, f"{mean:+.1f}".replace("-", "−"), ha="right", va="center"
+                )
+    axes.axvline(0, color="black", lw=1)
+    axes.set_yticks(range(len(studies)), reversed(studies))
+    axes.set(xlabel="points above or below MHA, each benchmark of its own", xlim=(-15.5, 4))
+    handles = [
+        axes.plot([], [], "^", color=VALUE, label="MQA", markersize=8)[0],
+        axes.plot([], [], "o", color=QUERY, label="GQA, 8 K/V heads", markersize=8)[0],
+    ]
+    axes.legend(handles=handles, frameon=False, loc="lower left")
+    axes.set_title("What sharing cost depends on the study (bar and number: mean)")
+    return figure
+
+
+@LOOK
+def spread(samples, title, xlabel):
+    """A lane of dots for each sample, a bar at its mean: samples {name: numbers}."""
+    said = "; ".join(f"{name}: {sum(x) / len(x):.2f}" for name, x in samples.items())
+    figure = Card(9, 1.5 + 0.7 * len(samples), f"Lanes of dots. {title}. Means, {said}.")
+    axes = figure.subplots()
+    for lane, (name, x) in enumerate(samples.items()):
+        away = [lane + 0.5 * ((0.618 * i) % 1 - 0.5) * (len(x) > 5) for i in range(len(x))]
+        mean = sum(x) / len(x)
+        axes.plot(x, away, "o", color=QUERY, alpha=0.3 if len(x) > 5 else 0.9, label=name)
+        axes.plot([mean, mean], [lane - 0.4, lane + 0.4], color="black", lw=2)
+        axes.annotate(f"{mean:.2f}", (mean, lane), (6, 13), textcoords="offset points")
+    axes.set_yticks(range(len(samples)), [f"{name} ({len(x)})" for name, x in samples.items()])
+    axes.set(xlabel=xlabel, title=title, ylim=(len(samples) - 0.4, -0.6), xlim=(0, 1))
     return figure

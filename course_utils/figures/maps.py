@@ -1,11 +1,12 @@
 """Heat maps: who looks at what."""
 
 from course_utils.figures.card import LOOK, QUERY, Card
+from course_utils.figures.grids import hidden
 
 
 @LOOK
 def attention_map(weights, tokens, title, vmax=1):
-    """Heat map of weights (t, s) with its numbers: a row is a query, a column a key.
+    """Heat map of weights (t, s) with its numbers, hatched where exactly 0: rows are queries.
 
     tokens: the s words; the t queries are the last t of them. Raises ValueError if they are not s.
     """
@@ -24,6 +25,9 @@ def attention_map(weights, tokens, title, vmax=1):
     for i in range(t):
         for j in range(s):
             value = weights[i, j]
+            if value == 0:  # hidden by a mask
+                axes.add_patch(hidden(j, i))
+                continue
             if s > 15 and value < 0.05:
                 continue
             axes.text(
@@ -58,3 +62,58 @@ def looks(weights, tokens):
         return "Every word looks at all alike."
     first, *others = (f"{token} at {best}" for token, best in dict.fromkeys(said))
     return "; ".join([first.replace(" at ", " looks most at "), *others]) + "."
+
+
+@LOOK
+def lookup(weights, right, attributes, title):
+    """Where each head looks for one question row: a row is a head, a column a door.
+
+    weights (n, s); right: for each attribute, the index of the door it is about.
+    """
+    n, s = weights.shape
+    asked = [[a for a, j in zip(attributes, right, strict=True) if j == door] for door in range(s)]
+    best = "; ".join(
+        f"head {i} looks most at door {j} ({', '.join(asked[j]) or 'not asked for'})"
+        for i, j in enumerate(weights.argmax(dim=1).tolist())
+    )
+    figure = Card(10, 0.42 * n + 2.3, f"Heat map. {title}. {best}.")
+    axes = figure.subplots()
+    numbers(axes, weights)
+    axes.set_xticks(range(s), [f"door {j}\n" + "\n".join(asked[j]) for j in range(s)])
+    axes.set_yticks(range(n), [f"head {i}" for i in range(n)])
+    axes.set_title(title)
+    return figure
+
+
+@LOOK
+def found(shares, titles, attributes):
+    """How much weight each head puts on the right door for each attribute, models side by side.
+
+    shares: (n, attributes) for each model, 0 to 1, with a title each.
+    """
+    n = len(shares[0])
+    most = ", ".join(
+        f"{title}: {share.max():.2f}" for share, title in zip(shares, titles, strict=True)
+    )
+    figure = Card(11, 0.4 * n + 1.6, f"Heat maps, heads by attributes. Largest share, {most}.")
+    panels = figure.subplots(1, len(shares), sharey=True)
+    for axes, share, title in zip(panels, shares, titles, strict=True):
+        image = numbers(axes, share)
+        axes.set_xticks(range(len(attributes)), attributes)
+        axes.set_title(title)
+    panels[0].set_yticks(range(n), [f"head {i}" for i in range(n)])
+    figure.colorbar(image, ax=panels, shrink=0.8, pad=0.01)
+    return figure
+
+
+def numbers(axes, values):
+    """Heat map of values from 0 to 1 with two digits in each cell."""
+    image = axes.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    for i, row in enumerate(values.tolist()):
+        for j, value in enumerate(row):
+            ink = "black" if value > 0.42 else "white"
+            text = f"{value:.2f}".removeprefix("0")
+            axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=11)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return image

@@ -1,0 +1,129 @@
+"""The picture of the course: what one number, g, does to everything else."""
+
+import torch
+from matplotlib.patches import Rectangle
+
+from course_utils.attention import group_size
+from course_utils.diversity import similarity
+from course_utils.figures.card import GROUPS, KEY, LOOK, QUERY, Card
+
+
+@LOOK
+def hero(n_heads, keys, cache_bytes, quality, model):
+    """n query heads on g K/V heads: wiring, the K each head reads, likeness, cache and quality.
+
+    keys (g, s, h); cache_bytes {g: bytes} and quality {g: list of accuracies, one a seed} for
+    every g of the slider; model names the model whose cache it is. The cache is shown in GiB.
+    """
+    n, g = n_heads, len(keys)
+    r = group_size(n, g)
+    each = f"{r} to one" if r > 1 else "one each"
+    share = f"{g} K/V head{'s' * (g > 1)} for {n} query heads, {each}"
+    size, less = cache_bytes[g] / 2**30, cache_bytes[n] // cache_bytes[g]
+    accuracy = sum(quality[g]) / len(quality[g])
+    figure = Card(
+        11,
+        7.3,
+        f"{share}. Different key maps: {g} of {n}. Similarity matrix: along the diagonal {g} "
+        f"framed block{'s' * (g > 1)} of ones, {r} wide. Cache of {model}: {size:.3g} GiB, the "
+        f"one for g = {n} divided by {less}. Recall accuracy {accuracy:.2f}.",
+    )
+    figure.suptitle(f"g = {g}: {share}", x=0.01, ha="left", fontsize=15, fontweight="bold")
+    axes = figure.subplot_mosaic(
+        [["wires"] * 3, ["keys", "alike", "bytes"], ["keys", "alike", "quality"]],
+        height_ratios=[1.25, 1.4, 1.4],
+        width_ratios=[1.55, 1.35, 1],
+    )
+    read = keys.repeat_interleave(r, dim=0)  # (n, s, h): what each query head reads
+    strands(axes["wires"], n, g)
+    mosaic(axes["keys"], read, g)
+    alike(axes["alike"], similarity(read), g)
+    bars(axes["bytes"], cache_bytes, g, model)
+    points(axes["quality"], quality, g)
+    return figure
+
+
+def strands(axes, n, g):
+    """n query heads above, g K/V heads below, and a line from each to the one it reads."""
+    r = n // g
+    for i in range(n):
+        j = i // r
+        below = j * r + (r - 1) / 2
+        axes.plot([i, below], [1, 0], color=GROUPS[j % 8], lw=2.5, zorder=1)
+        square(axes, i, 1, QUERY, i)
+        if i % r == 0:
+            square(axes, below, 0, GROUPS[j % 8], j, hatch=(j // 8) * "/")
+    axes.text(-1, 1, "queries", ha="right", va="center", color=QUERY, fontweight="bold")
+    axes.text(-1, 0, "K and V", ha="right", va="center", fontweight="bold")
+    axes.set(xlim=(-3.6, n - 0.4), ylim=(-0.4, 1.4))
+    axes.set_axis_off()
+
+
+def square(axes, x, y, color, text, hatch=None):
+    axes.add_patch(
+        Rectangle((x - 0.43, y - 0.25), 0.86, 0.5, fc=color, ec="black", hatch=hatch, zorder=2)
+    )
+    ink = "white" if color in ("#000000", QUERY) else "black"
+    axes.text(x, y, text, ha="center", va="center", color=ink, fontsize=11, zorder=3)
+
+
+def mosaic(axes, read, g):
+    """The keys (s, h) that each of n heads reads, eight maps a row, framed in their group's hue."""
+    n, s, h = read.shape
+    gap, r = 2, n // g
+    picture = torch.full((n // 8 * (s + gap), 8 * (h + gap)), float("nan"))
+    for i in range(n):
+        y, x, hue = i // 8 * (s + gap), i % 8 * (h + gap), GROUPS[i // r % 8]
+        picture[y : y + s, x : x + h] = read[i]
+        axes.add_patch(Rectangle((x - 0.9, y - 0.9), h + 0.8, s + 0.8, fill=False, ec=hue, lw=3))
+    top = read.abs().max().item()
+    axes.imshow(picture, cmap="PuOr", vmin=-top, vmax=top, aspect="auto", interpolation="nearest")
+    axes.set(xlim=(-1.6, 8 * (h + gap) - 1), ylim=(n // 8 * (s + gap) - 1, -1.6))
+    axes.set_axis_off()
+    axes.set_title(f"Keys that heads 0 to {n - 1} read", fontsize=12)
+
+
+def alike(axes, likeness, g):
+    """Cosine similarity (n, n) of those keys, a frame round each group."""
+    n = len(likeness)
+    image = axes.imshow(likeness, cmap="PuOr", vmin=-1, vmax=1, interpolation="nearest")
+    for j in range(g):
+        start, r = j * n // g - 0.5, n // g
+        axes.add_patch(Rectangle((start, start), r, r, fill=False, ec="black", lw=1.2))
+    axes.set_xticks([0, n - 1], [0, n - 1])
+    axes.set_yticks([0, n - 1], [0, n - 1])
+    axes.set_title("How alike two heads' keys are", fontsize=12)
+    bar = axes.figure.colorbar(image, ax=axes, location="bottom", shrink=0.8, pad=0.02)
+    bar.set_ticks([-1, 0, 1], labels=["−1 opposite", "0", "1 the same"])
+
+
+def bars(axes, cache_bytes, g, model):
+    """The cache in GiB for every g, this one filled and with its numbers."""
+    names = [str(one) for one in cache_bytes]
+    sizes = [n_bytes / 2**30 for n_bytes in cache_bytes.values()]
+    drawn = axes.bar(names, sizes, color="white", ec=KEY, hatch="//")
+    here = names.index(str(g))
+    drawn[here].set(facecolor=KEY, hatch=None)
+    less = max(sizes) / sizes[here]
+    text = f"{sizes[here]:.3g} GiB" + f"\n{less:.0f}× less" * (less > 1)
+    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontweight="bold")
+    axes.set(ylim=(0, 1.45 * max(sizes)), ylabel="GiB")
+    axes.set_title(f"Cache of {model}", fontsize=12)
+
+
+def points(axes, quality, g):
+    """Accuracy of every seed for every g, and the mean of this one."""
+    for place, (one, seeds) in enumerate(quality.items()):
+        filled = one == g
+        axes.plot(
+            [place] * len(seeds), seeds, "o", markersize=9 if filled else 6,
+            color="#000000" if filled else "white", mec="#000000",
+        )  # fmt: skip
+        if filled:
+            axes.annotate(
+                f"{sum(seeds) / len(seeds):.2f}", (place, min(seeds)), (0, -20),
+                textcoords="offset points", ha="center", fontweight="bold",
+            )  # fmt: skip
+    axes.set_xticks(range(len(quality)), list(quality))
+    axes.set(ylim=(0, 1.1), xlim=(-0.5, len(quality) - 0.5), xlabel="K/V heads g")
+    axes.set_title("Accuracy of recall,\na dot for each seed", fontsize=12)
