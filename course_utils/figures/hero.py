@@ -77,7 +77,9 @@ def mosaic(axes, read, g):
         picture[y : y + s, x : x + h] = read[i]
         axes.add_patch(Rectangle((x - 0.9, y - 0.9), h + 0.8, s + 0.8, fill=False, ec=hue, lw=3))
     top = read.abs().max().item()
-    axes.imshow(picture, cmap="PuOr", vmin=-top, vmax=top, aspect="auto", interpolation="nearest")
+    axes.imshow(
+        picture.numpy(), cmap="PuOr", vmin=-top, vmax=top, aspect="auto", interpolation="nearest"
+    )
     axes.set(xlim=(-1.6, 8 * (h + gap) - 1), ylim=(n // 8 * (s + gap) - 1, -1.6))
     axes.set_axis_off()
     axes.set_title(f"Keys that heads 0 to {n - 1} read", fontsize=12)
@@ -86,7 +88,7 @@ def mosaic(axes, read, g):
 def alike(axes, likeness, g):
     """Cosine similarity (n, n) of those keys, a frame round each group."""
     n = len(likeness)
-    image = axes.imshow(likeness, cmap="PuOr", vmin=-1, vmax=1, interpolation="nearest")
+    image = axes.imshow(likeness.numpy(), cmap="PuOr", vmin=-1, vmax=1, interpolation="nearest")
     for j in range(g):
         start, r = j * n // g - 0.5, n // g
         axes.add_patch(Rectangle((start, start), r, r, fill=False, ec="black", lw=1.2))

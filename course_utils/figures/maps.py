@@ -108,7 +108,7 @@ def found(shares, titles, attributes):
 
 def numbers(axes, values):
     """Heat map of values from 0 to 1 with two digits in each cell."""
-    image = axes.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    image = axes.imshow(values.numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for i, row in enumerate(values.tolist()):
         for j, value in enumerate(row):
             ink = "black" if value > 0.42 else "white"
