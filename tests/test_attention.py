@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from course_utils.attention import (
     GroupedQueryAttention,
     attention,
+    causal_attention,
     causal_mask,
     group_size,
     merge_heads,
+    multi_head_attention,
     split_heads,
 )
 from course_utils.kv_cache import KVCache
@@ -168,6 +170,34 @@ def test_multi_head_equals_pytorch(b, t, n, h, bias, seed):
     expected = theirs(x, x, x, attn_mask=blocked, average_attn_weights=False)
     for got, want in zip(mine(x), expected, strict=True):
         close(got, want)
+
+
+@MANY
+@given(calls(dtypes=(torch.float64,)))
+def test_causal_attention_equals_the_last_rows_of_the_square_one(call):
+    q, k, v, _ = call
+    q = q[:, :, : k.shape[2]]  # no more queries than keys
+    (b, n, t, h), s = q.shape, k.shape[2]
+    before = torch.zeros(b, n, s - t, h, dtype=q.dtype)
+    square = torch.ones(s, s, dtype=torch.bool).tril()
+    expected, weights = by_loop(torch.cat([before, q], 2), k, v, square)
+    output, got = causal_attention(q, k, v)
+    close(output, expected[:, :, s - t :])
+    close(got, weights[:, :, s - t :])
+
+
+@MANY
+@given(*(st.integers(1, top) for top in (3, 6, 4, 5, 7)), st.integers(0, 10**6))
+def test_the_function_equals_the_module(b, t, n, h, d, seed):
+    torch.manual_seed(seed)
+    layer = GroupedQueryAttention(d, n, head_dim=h).double()
+    x = torch.randn(b, t, d).double()
+    w_q, w_k, w_v, w_o = (
+        p.weight.T for p in (layer.q_proj, layer.k_proj, layer.v_proj, layer.o_proj)
+    )
+    got = multi_head_attention(x, w_q, w_k, w_v, w_o, n)
+    for mine, its in zip(got, layer(x), strict=True):
+        close(mine, its)
 
 
 @pytest.mark.parametrize("g", [1, 2, 3, 6])

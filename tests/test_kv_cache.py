@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from course_utils.attention import GroupedQueryAttention
-from course_utils.kv_cache import KVCache
+from course_utils.attention import GroupedQueryAttention, causal_attention
+from course_utils.kv_cache import KVCache, decode_step
 
 
 def turn(x, start):
@@ -43,6 +43,28 @@ def test_cached_equals_uncached_for_every_chunking(b, r, g, pairs, chunks, spare
         torch.testing.assert_close(weights, seen, atol=1e-12, rtol=1e-12)
         start = end
         assert cache.n_tokens == end
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    b=st.integers(1, 3),
+    r=st.integers(1, 3),
+    g=st.integers(1, 3),
+    h=st.integers(1, 5),
+    chunks=st.lists(st.integers(1, 4), min_size=1, max_size=6),
+)
+def test_decode_steps_of_any_size_give_what_all_at_once_gives(b, r, g, h, chunks):
+    random = torch.Generator().manual_seed(0)
+    s = sum(chunks)
+    q, k, v = (
+        torch.randn(b, heads, s, h, dtype=torch.float64, generator=random)
+        for heads in (r * g, g, g)
+    )
+    cache = KVCache(b, g, s, h, dtype=torch.float64)
+    pieces = zip(*(x.split(chunks, dim=2) for x in (q, k, v)), strict=True)
+    output = torch.cat([decode_step(*piece, cache) for piece in pieces], dim=2)
+    torch.testing.assert_close(output, causal_attention(q, k, v)[0], atol=1e-12, rtol=1e-12)
+    assert cache.n_tokens == s and torch.equal(cache.k, k) and torch.equal(cache.v, v)
 
 
 def test_append_returns_views_of_everything_so_far():
