@@ -53,6 +53,18 @@ def right_doors(doors, asked):
     return doors.argsort(dim=1).gather(1, asked)  # what sorts a permutation is its inverse
 
 
+def found(weights, right):
+    """How much weight each head puts on the right door: weights (b, n, t, s) → (n, 6), 0 to 1.
+
+    right (b, t, 6) are the `right_doors`; the mean over all question rows. 1/8 is chance.
+
+    >>> found(torch.eye(8)[None, None], torch.arange(8).view(1, 8, 1)).item()
+    1.0
+    """
+    of_heads = right[:, None].expand(-1, weights.shape[1], -1, -1)
+    return weights.gather(-1, of_heads).mean(dim=(0, 2))
+
+
 class RecallModel(nn.Module):
     """One layer of grouped-query attention, and an answer for every attribute.
 

@@ -9,6 +9,7 @@ import torch
 
 from course_utils import checks
 from course_utils.checks.engine import Exercise, Mistake, examine, exercises, find
+from course_utils.checks.lesson_06 import refusing
 from course_utils.kv_cache import KVCache
 
 MISTAKES = [(name, diagnosis) for name, e in exercises().items() for diagnosis in e.mistakes]
@@ -706,13 +707,13 @@ GOOD = {
         "double": lambda q, k, v: by_fold(q.double(), k.double(), v.double()),
     },
     "06.grouped_query_attention": {
-        "fold": by_fold,
-        "repeat_interleave": by_repeat_interleave,
-        "five axes": by_five_axes,
-        "five letters": by_five_letters,
-        "head by head": by_head,
-        "group by group": by_group,
-        "half": in_half(by_five_letters),
+        "fold": refusing(by_fold),
+        "repeat_interleave": refusing(by_repeat_interleave),
+        "five axes": refusing(by_five_axes),
+        "five letters": refusing(by_five_letters),
+        "head by head": refusing(by_head),
+        "group by group": refusing(by_group),
+        "half": refusing(in_half(by_five_letters)),
     },
     "06.GroupedQueryAttention": {"a class": Layer, "pytorch": LayerByPyTorch},
 }
@@ -905,6 +906,18 @@ def test_a_right_answer_must_refuse_what_cannot_be_shared(name, way):
     result = examine(find(name), ACCEPTING[name][way])
     assert result.diagnosis == "n % g ≠ 0 accepted"
     assert "it should raise ValueError: n_heads (6) must be divisible by" in result.message
+
+
+@pytest.mark.parametrize(
+    "fn, diagnosis",
+    [
+        (by_fold, "n % g ≠ 0 left to PyTorch"),
+        (refusing(by_fold, "these heads do not fit"), "a ValueError without both numbers"),
+        (refusing(by_fold, "{} % {} is not 0"), None),
+    ],
+)
+def test_a_refusal_is_a_value_error_with_both_numbers(fn, diagnosis):
+    assert examine(find(GQA), fn).diagnosis == diagnosis
 
 
 def test_refusing_too_little_does_not_hide_another_mistake():

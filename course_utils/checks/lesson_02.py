@@ -110,9 +110,9 @@ MASK_MISTAKES = {
         lambda t, s: ones(s, t).tril(t - s),
         "Rows are queries, and there are t of them: the mask is (t, s).",
     ),
-    "a row for every token": Mistake(
+    "a row for every word": Mistake(
         lambda t, s: causal_mask(s, s),
-        "That is the square mask. Only the last t tokens ask: its bottom t rows are the answer.",
+        "That is the square mask. Only the last t words ask: its bottom t rows are the answer.",
     ),
     "a column for every query": Mistake(
         lambda t, s: causal_mask(t, t),

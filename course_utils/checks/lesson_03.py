@@ -21,12 +21,12 @@ def random(seed, b, t, d, n, h):
 
 
 def view_split(x, n):
-    """The numbers cut into heads as they lie in memory: tokens are torn apart."""
+    """The numbers cut into heads as they lie in memory: words are torn apart."""
     return x.reshape(len(x), n, x.shape[1], -1)
 
 
 def view_merge(x):
-    """The numbers read as they lie in memory: each row mixes tokens of one head."""
+    """The numbers read as they lie in memory: each row mixes words of one head."""
     return x.reshape(len(x), x.shape[2], -1)
 
 
@@ -83,8 +83,8 @@ def linear_out(x, w_q, w_k, w_v, w_o, n):
 SPLIT_MISTAKES = {
     "a view without a transpose": Mistake(
         view_split,
-        "view only cuts the numbers as they lie, and in memory token follows token. Print head 0: "
-        "its rows all come from the first tokens. First (b, t, n, h), then transpose(1, 2).",
+        "view only cuts the numbers as they lie, and in memory word follows word. Print head 0: "
+        "its rows all come from the first words. First (b, t, n, h), then transpose(1, 2).",
     ),
     "heads interleaved": Mistake(
         interleaved_split,
@@ -102,15 +102,15 @@ SPLIT_MISTAKES = {
     ),
     "axes 1 and 3 swapped": Mistake(
         lambda x, n: split_heads(x, n).permute(0, 3, 1, 2),
-        "That is (b, h, n, t). Only the tokens and the heads change places: transpose(1, 2).",
+        "That is (b, h, n, t). Only the words and the heads change places: transpose(1, 2).",
     ),
     "axes 2 and 3 swapped": Mistake(
         lambda x, n: split_heads(x, n).permute(0, 2, 3, 1),
-        "That is (b, t, h, n). The tokens and the heads change places: transpose(1, 2).",
+        "That is (b, t, h, n). The words and the heads change places: transpose(1, 2).",
     ),
-    "tokens last": Mistake(
+    "words last": Mistake(
         lambda x, n: split_heads(x, n).mT,
-        "That is (b, n, h, t). The last axis must be one token's h numbers: (b, n, t, h).",
+        "That is (b, n, h, t). The last axis must be one word's h numbers: (b, n, t, h).",
     ),
     "heads before the batch": Mistake(
         lambda x, n: split_heads(x, n).transpose(0, 1),
@@ -126,8 +126,8 @@ SPLIT_MISTAKES = {
 MERGE_MISTAKES = {
     "a reshape without a transpose": Mistake(
         view_merge,
-        "reshape reads head 0 to its end before head 1, so a row holds several tokens of one "
-        "head. It must hold all heads of one token: transpose(1, 2) first.",
+        "reshape reads head 0 to its end before head 1, so a row holds several words of one "
+        "head. It must hold all heads of one word: transpose(1, 2) first.",
     ),
     "heads interleaved": Mistake(
         interleaved_merge,
@@ -140,15 +140,15 @@ MERGE_MISTAKES = {
     ),
     "axes 2 and 3 swapped": Mistake(
         lambda x: x.mT.reshape(len(x), x.shape[2], -1),
-        "Swap the heads and the tokens, axes 1 and 2: then a token's heads lie side by side.",
+        "Swap the heads and the words, axes 1 and 2: then a word's heads lie side by side.",
     ),
-    "tokens last": Mistake(
+    "words last": Mistake(
         lambda x: merge_heads(x).mT,
-        "That is (b, n·h, t). A token is a row: (b, t, n·h).",
+        "That is (b, n·h, t). A word is a row: (b, t, n·h).",
     ),
     "heads one under the other": Mistake(
         lambda x: x.flatten(1, 2),
-        "That is (b, n·t, h), a long list of short tokens. Swap axes 1 and 2, then join the last "
+        "That is (b, n·t, h), a long list of short words. Swap axes 1 and 2, then join the last "
         "two.",
     ),
     "the heads added up": Mistake(
@@ -185,22 +185,21 @@ ATTENTION_MISTAKES = {
     ),
     "a split without a transpose": Mistake(
         heads(view_split),
-        "Your heads hold pieces of other tokens. Test your split alone: "
-        'check("03.split_heads", …).',
+        'Your heads hold pieces of other words. Test your split alone: check("03.split_heads", …).',
     ),
     "a merge without a transpose": Mistake(
         heads(merge=view_merge),
-        "The weights are right, the output mixes tokens. Test your merge alone: "
+        "The weights are right, the output mixes words. Test your merge alone: "
         'check("03.merge_heads", …).',
     ),
     "a split and a merge without a transpose": Mistake(
         heads(view_split, view_merge),
-        "The shapes fit, but tokens are torn apart. Test both alone: "
+        "The shapes fit, but words are torn apart. Test both alone: "
         'check("03.split_heads", …), check("03.merge_heads", …).',
     ),
     "attention between the heads": Mistake(
         heads(lambda x, n: x.unflatten(-1, (n, -1)), lambda x: x.flatten(2)),
-        "Your weights are (b, t, n, n): each token's heads look at each other. Attention works on "
+        "Your weights are (b, t, n, n): each word's heads look at each other. Attention works on "
         "the last two axes, which must be (t, h): transpose(1, 2) after the cut.",
     ),
     "heads interleaved": Mistake(
@@ -287,7 +286,7 @@ EXERCISES = {
         returns=("the merged heads",),
         mistakes=MERGE_MISTAKES,
         hints=(
-            "The same two steps backwards: the heads go back behind the tokens, then the pieces "
+            "The same two steps backwards: the heads go back behind the words, then the pieces "
             "are joined.",
             "First (b, n, t, h) → (b, t, n, h): axes 1 and 2 change places.",
             "flatten(2) joins axis 2 and all that follow; so does reshape(b, t, n * h). view "
@@ -300,13 +299,13 @@ EXERCISES = {
         returns=("output", "weights"),
         mistakes=ATTENTION_MISTAKES,
         hints=(
-            "Five steps: project three times, split, attend causally, merge, project once more.",
+            "Four steps: project three times and split, attend causally, merge, project once more.",
             "x @ w_q is (b, t, n·h) and holds the queries of all heads; the same for k and v.",
-            "split_heads makes (b, n, t, h) of it. causal_attention then treats every head by "
-            "itself; that is all it needs.",
-            "q, k, v = (split_heads(x @ w, n_heads) for w in (w_q, w_k, w_v))\n"
-            "output, weights = causal_attention(q, k, v)\n"
-            "return merge_heads(output) @ w_o, weights",
+            "split_heads makes (b, n, t, h) of it. library.causal_attention then treats every head "
+            "by itself; that is all it needs.",
+            "q, k, v = (library.split_heads(x @ w, n_heads) for w in (w_q, w_k, w_v))\n"
+            "output, weights = library.causal_attention(q, k, v)\n"
+            "return library.merge_heads(output) @ w_o, weights",
         ),
     ),
 }

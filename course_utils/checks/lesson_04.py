@@ -284,7 +284,7 @@ EXERCISES = {
             "q are the queries of the last t tokens: causal attention from lesson 02 fits, also "
             "for several new tokens at once.",
             "k, v = cache.append(k_new, v_new)\n"
-            "output, _ = causal_attention(q, k, v)\n"
+            "output, _ = library.causal_attention(q, k, v)\n"
             "return output",
         ),
         play=take_step,

@@ -5,7 +5,7 @@ from contextlib import redirect_stdout
 
 import torch
 
-from course_utils.attention import attention
+from course_utils.attention import attention, causal_attention
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.lesson_01 import attend
 from course_utils.memory import largest_tensor
@@ -146,6 +146,10 @@ MULTI_QUERY = Exercise(
             "Print weights.sum(-1): each query must hand out exactly 1. The keys are the last "
             "axis.",
         ),
+        "a causal mask": Mistake(
+            lambda q, k, v: causal_attention(q, k, v),
+            "Here every query may see every key: no mask.",
+        ),
         "no scale": Mistake(
             lambda q, k, v: attend(q, k, v, scale=1),
             "Divide the scores by √h before the softmax, as ever.",
@@ -183,9 +187,7 @@ MULTI_QUERY = Exercise(
     remark=paid(
         8,
         1,
-        "repeat and expand lead there, and so does a plain q @ k.mT: with two sequences or more, "
-        "matmul copies K for every head before it multiplies. Fold the heads into the query rows, "
-        "q.reshape(b, 1, n * t, h), and nothing is copied.",
+        "The next section shows where, and how to avoid it.",
     ),
 )
 

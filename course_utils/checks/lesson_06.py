@@ -1,5 +1,7 @@
 """Exercises of lesson 06: grouped-query attention, as a function and as a layer."""
 
+import re
+
 import torch
 from torch import nn
 
@@ -24,15 +26,37 @@ from course_utils.kv_cache import KVCache
 
 
 def ask(fn, q, k, v):
-    """What fn gives; where n % g is not 0, whether it refuses."""
-    return refusal(fn, q, k, v) if q.shape[1] % k.shape[1] else fn(q, k, v)
+    """What fn gives; where n % g is not 0, how it refuses."""
+    n, g = q.shape[1], k.shape[1]
+    if n % g == 0:
+        return fn(q, k, v)
+    try:
+        fn(q, k, v)
+    except ValueError as error:
+        said = set(re.findall(r"\d+", str(error)))
+        return error if {str(n), str(g)} <= said else "a ValueError without both numbers"
+    except Exception as error:
+        return f"PyTorch's own {type(error).__name__}"
+    return "no error"
 
 
-def refusal(fn, *given):
+def refusing(fn, text="{} heads cannot share {}"):
+    """fn behind a check that says what text says of n and g."""
+
+    def careful(q, k, v):
+        n, g = q.shape[1], k.shape[1]
+        if n % g:
+            raise ValueError(text.format(n, g))
+        return fn(q, k, v)
+
+    return careful
+
+
+def refusal(fn):
     """A ValueError whatever error fn raises, and if it raises none, a word."""
     try:
-        fn(*given)
-    except Exception as error:  # any error is a refusal
+        fn()
+    except Exception as error:  # of a layer, any error is a refusal
         return ValueError(error)
     return "no error"
 
@@ -66,6 +90,12 @@ def by_groups(i, n, g):
 def mean(x):
     """The mean of all heads, for every query head to read."""
     return x.mean(1, keepdim=True)
+
+
+def unchecked(q, k, v):
+    """Right where n % g == 0, and an error of PyTorch's elsewhere."""
+    r = q.shape[1] // k.shape[1]
+    return attend(q, k.repeat_interleave(r, 1), v.repeat_interleave(r, 1))
 
 
 def in_groups(x, g):
@@ -289,6 +319,20 @@ FUNCTION_MISTAKES = {
         "The output is right. The weights have five axes; join g and r to n: flatten(1, 2).",
     ),
     "n % g ≠ 0 accepted": Mistake(reading(right), ACCEPTED),
+    "n % g ≠ 0 left to PyTorch": Mistake(
+        unchecked,
+        "All else is right. But PyTorch speaks of shapes of its own making; raise a ValueError "
+        "first, with n and g in its text.",
+    ),
+    "a ValueError without both numbers": Mistake(
+        refusing(attention, "this does not fit"),
+        "All else is right. Say in the text of the error what n and g are: it saves the reader "
+        "a search.",
+    ),
+    "a causal mask": Mistake(
+        lambda q, k, v: causal_attention(q, k, v),
+        "Here every query may see every key: no mask.",
+    ),
     "no scale": Mistake(
         lambda q, k, v: attention(q * q.shape[-1] ** 0.5, k, v),
         "Divide the scores by √h before the softmax, as ever.",
@@ -436,13 +480,13 @@ EXERCISES = {
             "In forward: project and split; if cache: k, v = cache.append(k, v); attend; merge; "
             "o_proj. The cache gets g heads, never n.",
             "def forward(self, x, cache=None):\n"
-            "    q = split_heads(self.q_proj(x), self.n_heads)\n"
-            "    k = split_heads(self.k_proj(x), self.n_kv_heads)\n"
-            "    v = split_heads(self.v_proj(x), self.n_kv_heads)\n"
+            "    q = library.split_heads(self.q_proj(x), self.n_heads)\n"
+            "    k = library.split_heads(self.k_proj(x), self.n_kv_heads)\n"
+            "    v = library.split_heads(self.v_proj(x), self.n_kv_heads)\n"
             "    if cache:\n"
             "        k, v = cache.append(k, v)\n"
-            "    output, weights = causal_attention(q, k, v)\n"
-            "    return self.o_proj(merge_heads(output)), weights",
+            "    output, weights = library.causal_attention(q, k, v)\n"
+            "    return self.o_proj(library.merge_heads(output)), weights",
         ),
         play=run_layer,
     ),
