@@ -911,7 +911,7 @@ def test_a_right_answer_must_refuse_what_cannot_be_shared(name, way):
 @pytest.mark.parametrize(
     "fn, diagnosis",
     [
-        (by_fold, "n % g ≠ 0 left to PyTorch"),
+        (by_repeat_interleave, "n % g ≠ 0 left to PyTorch"),
         (refusing(by_fold, "these heads do not fit"), "a ValueError without both numbers"),
         (refusing(by_fold, "{} % {} is not 0"), None),
     ],
