@@ -120,7 +120,7 @@ def test_the_wheel_carries_data_and_javascript(wheel):
     inside = set(zipfile.ZipFile(wheel).namelist())
     data = [path for path in (ROOT / "data").rglob("*") if path.is_file()]
     assert {f"course_utils/data/{path.relative_to(ROOT / 'data')}" for path in data} <= inside
-    assert {"course_utils/flipbook.js", "course_utils/flipbook.css"} <= inside
+    assert {"course_utils/slider.js", "course_utils/slider.css"} <= inside
     assert not [name for name in inside if name.startswith(("tests/", "notebooks/", "data/"))]
 
 

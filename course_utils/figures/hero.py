@@ -49,14 +49,19 @@ def strands(axes, n, g):
     for i in range(n):
         j = i // r
         below = j * r + (r - 1) / 2
-        axes.plot([i, below], [1, 0], color=GROUPS[j % 8], lw=2.5, zorder=1)
+        axes.plot([i, below], [0.75, 0.25], color=hue(j, r), lw=2.5, zorder=1)
         square(axes, i, 1, QUERY, i)
         if i % r == 0:
-            square(axes, below, 0, GROUPS[j % 8], j, hatch=(j // 8) * "/")
+            square(axes, below, 0, hue(j, r), j, hatch="//" if r > 1 and j >= 8 else None)
     axes.text(-1, 1, "queries", ha="right", va="center", color=QUERY, fontweight="bold")
     axes.text(-1, 0, "K and V", ha="right", va="center", fontweight="bold")
     axes.set(xlim=(-3.6, n - 0.4), ylim=(-0.4, 1.4))
     axes.set_axis_off()
+
+
+def hue(j, r):
+    """The colour of group j; where r is 1 nothing is shared, and nothing has a colour."""
+    return GROUPS[j % 8] if r > 1 else "#D9D9D9"
 
 
 def square(axes, x, y, color, text, hatch=None):
@@ -73,16 +78,20 @@ def mosaic(axes, read, g):
     gap, r = 2, n // g
     picture = torch.full((n // 8 * (s + gap), 8 * (h + gap)), float("nan"))
     for i in range(n):
-        y, x, hue = i // 8 * (s + gap), i % 8 * (h + gap), GROUPS[i // r % 8]
+        y, x, j = i // 8 * (s + gap), i % 8 * (h + gap), i // r
         picture[y : y + s, x : x + h] = read[i]
-        axes.add_patch(Rectangle((x - 0.9, y - 0.9), h + 0.8, s + 0.8, fill=False, ec=hue, lw=3))
+        frame = Rectangle((x - 0.9, y - 0.9), h + 0.8, s + 0.8, fill=False, ec=hue(j, r), lw=3)
+        frame.set_linestyle(":" if r > 1 and j >= 8 else "-")
+        axes.add_patch(frame)
     top = read.abs().max().item()
     axes.imshow(
         picture.numpy(), cmap="PuOr", vmin=-top, vmax=top, aspect="auto", interpolation="nearest"
     )
     axes.set(xlim=(-1.6, 8 * (h + gap) - 1), ylim=(n // 8 * (s + gap) - 1, -1.6))
     axes.set_axis_off()
-    axes.set_title(f"Keys that heads 0 to {n - 1} read", fontsize=12)
+    axes.set_title(
+        f"Keys that heads 0 to {n - 1} read,\n{s} doors down, {h} numbers across", fontsize=12
+    )
 
 
 def alike(axes, likeness, g):

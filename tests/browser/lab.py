@@ -242,7 +242,7 @@ def flipbook(page, i=0):
         area=area,
         slider=area.get_by_role("slider"),
         picture=area.get_by_role("img"),
-        text=area.locator(".flipbook-text"),
+        text=area.locator(".slider-text"),
     )
 
 

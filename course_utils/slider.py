@@ -1,0 +1,81 @@
+"""A slider that answers in the browser, whatever the kernel is doing."""
+
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+
+class Slider(anywidget.AnyWidget):
+    """A slider over `values`, named by `label`, that shows a value as `text(value)`.
+
+    `index` and `value` follow the slider; they can be set and linked.
+
+    Raises ValueError without values, TraitError if value or index is set to another.
+
+    >>> slider = Slider("K/V heads g", [1, 2, 4])
+    >>> slider.value = 4
+    >>> slider.offer([1, 2, 3, 4, 6, 12], 3)
+    >>> slider.index, slider.value, slider.texts
+    (2, 3, ['1', '2', '3', '4', '6', '12'])
+    """
+
+    _esm = Path(__file__).with_suffix(".js")
+    _css = Path(__file__).with_suffix(".css")
+    label = traitlets.Unicode().tag(sync=True)
+    texts = traitlets.List(traitlets.Unicode()).tag(sync=True)  # what the slider says
+    index = traitlets.Int(0).tag(sync=True)
+    value = traitlets.Any()
+
+    def __init__(self, label, values, text=str, **traits):
+        self.values, self.text = list(values), text
+        if not self.values:
+            name = type(self).__name__.lower()
+            raise ValueError(f"a {name} needs at least one value; values is empty")
+        texts = [text(value) for value in self.values]
+        super().__init__(label=label, texts=texts, value=self.values[0], **traits)
+
+    def offer(self, values, value):
+        """Replace the values and choose one of them; the browser hears of both at once."""
+        values = list(values)
+        index = values.index(one_of(values, value))
+        with self.hold_sync():
+            self.values, self.texts = values, [self.text(value) for value in values]
+            self.index = index
+            self.value = value  # where the index is the same as before
+
+    @traitlets.validate("value")
+    def _known_value(self, proposal):
+        return one_of(self.values, proposal.value)
+
+    @traitlets.validate("index")
+    def _known_index(self, proposal):
+        last = len(self.values) - 1
+        if not 0 <= proposal.value <= last:
+            raise traitlets.TraitError(f"index is {proposal.value}; it must be from 0 to {last}")
+        return proposal.value
+
+    @traitlets.observe("value")
+    def _follow_value(self, change):
+        self.index = self.values.index(change.new)
+
+    @traitlets.observe("index")
+    def _follow_index(self, change):
+        self.value = self.values[change.new]
+
+
+def one_of(values, value):
+    """The value. Raises TraitError if it is not among the values."""
+    if value not in values:
+        raise traitlets.TraitError(f"value is {value}; it must be in {values}")
+    return value
+
+
+class Keys(anywidget.AnyWidget):
+    """Nothing to see: JupyterLab takes no keys pressed on a list beside it (ipywidgets #3912)."""
+
+    _esm = """export default { async render({ el }) {
+        while (!el.isConnected) await new Promise(requestAnimationFrame);
+        const leave = (event) => { event.target.dataset.lmSuppressShortcuts = "true"; };
+        el.closest(".widget-hbox").addEventListener("focusin", leave);
+    } };"""
