@@ -1,5 +1,7 @@
 """The lessons as a student meets them: JupyterLab in Chromium, a keyboard and a mouse."""
 
+from pathlib import Path
+
 import nbformat
 import pytest
 
@@ -12,6 +14,7 @@ from .lab import (
     run_cell,
     save_screenshot,
     type_into_cell,
+    use_theme,
 )
 
 RIGHT = """def attention(q, k, v):
@@ -22,7 +25,20 @@ RIGHT = """def attention(q, k, v):
 result = checks.check("01.attention", attention)"""
 NO_SCALE = RIGHT.replace(" / q.shape[-1] ** 0.5", "")
 A_TYPO = RIGHT.replace("q.shape", "Q.shape")
-LESSONS = ["00_start_here", "01_self_attention"]
+EXPANDED = """def multi_query_attention(q, k, v):
+    k, v = (x.expand(-1, q.shape[1], -1, -1) for x in (k, v))
+    weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1)
+    return weights @ v, weights
+
+result = checks.check("05.multi_query_attention", multi_query_attention)"""
+FOLDED = """def multi_query_attention(q, k, v):
+    (b, n, t, h), s = q.shape, k.shape[2]
+    weights = (q.reshape(b, 1, n * t, h) @ k.mT / h**0.5).softmax(dim=-1)
+    return (weights @ v).reshape(b, n, t, h), weights.reshape(b, n, t, s)
+
+result = checks.check("05.multi_query_attention", multi_query_attention)"""
+LESSONS = sorted(path.stem for path in (Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+HERO = "06_grouped_query_attention"
 
 
 def tagged(lab, name, tag):
@@ -118,12 +134,54 @@ def test_lesson_01_the_quiz_explains_by_keyboard(page, lab):
     why.wait_for()
 
 
-def test_lesson_01_is_accessible(page, lab):
-    open_notebook(page, lab, "01_self_attention.ipynb")
+@pytest.mark.parametrize("name", LESSONS)
+def test_every_flipbook_moves_and_everything_is_accessible(page, lab, name):
+    open_notebook(page, lab, f"{name}.ipynb")
     run_all(page)
-    flipbook(page)
+    assert not page.locator(".jp-OutputArea-output[data-mime-type*=error]").count()
+    for i in range(page.locator(".flipbook").count()):
+        book = flipbook(page, i)
+        places = int(book.slider.get_attribute("max")) + 1
+        book.slider.press("Home")
+        seen = [book.picture.get_attribute("alt")]
+        for _ in range(places - 1):
+            book.slider.press("ArrowRight")
+            seen.append(book.picture.get_attribute("alt"))
+        assert len(set(seen)) == places
     passed, wrong = accessibility(page, ".jp-OutputArea-output")
     assert not wrong, "\n".join(wrong)
-    assert {"image-alt", "label", "color-contrast"} <= passed
-    unnamed = page.locator(".jp-OutputArea-output img:not([alt])")
-    assert unnamed.count() == 0
+    assert {"label", "color-contrast"} <= passed
+    assert page.locator(".jp-OutputArea-output img:not([alt])").count() == 0
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_the_dial_of_lesson_06(page, lab, theme):
+    open_notebook(page, lab, f"{HERO}.ipynb")
+    use_theme(page, theme)
+    run_all(page)
+    book = flipbook(page)
+    assert book.text.inner_text() == "8"
+    for key, g, size in (("Home", 1, "0.125 GiB"), ("End", 32, "4 GiB"), ("", 8, "1 GiB")):
+        if key:
+            book.slider.press(key)
+        else:
+            book.slider.press("ArrowLeft")
+            book.slider.press("ArrowLeft")
+        said = book.picture.get_attribute("alt")
+        assert said.startswith(f"{g} K/V head") and f"{g} of 32" in said and size in said
+        book.area.scroll_into_view_if_needed()
+        shown, whole = book.picture.bounding_box(), book.area.bounding_box()
+        assert shown["height"] < 720 and shown["width"] <= whole["width"]
+        save_screenshot(page, f"dial_{g}_{theme.split()[1].lower()}")
+
+
+def test_lesson_05_says_what_a_right_answer_costs(page, lab):
+    open_notebook(page, lab, "05_multi_query_attention.ipynb")
+    run_all(page)
+    exercise = tagged(lab, "05_multi_query_attention", "exercise:05.multi_query_attention")
+    type_into_cell(page, exercise, EXPANDED)
+    said = run_cell(page, exercise)
+    assert "Passed" in said and "262,144 bytes, 8 × the 32,768 bytes of K" in said
+    type_into_cell(page, exercise, FOLDED)
+    said = run_cell(page, exercise)
+    assert "Passed" in said and "no tensor on the way was larger than K" in said
