@@ -40,6 +40,7 @@ def hero(g, n=16):
 NUMBERS = torch.arange(24).view(2, 12)
 FIGURES = {
     "appending": lambda: figures.appending([10, 100], [1.0, 10.0], [1.0, 1.0]),
+    "cache_bars": lambda: figures.cache_bars(["a", "b"], [8000, 6000], [1000, 2000]),
     "changes": lambda: figures.changes(torch.eye(4)[2], torch.ones(4), WORDS, 2),
     "columns": lambda: figures.columns([NUMBERS], ["x"], "A title", 12, 4),
     "decoding": lambda: figures.decoding(3, WORDS),
@@ -172,6 +173,14 @@ def test_published_differences_are_those_of_the_table():
     assert [t.get_text() for t in axes.texts] == ["+0.5", "−0.5", "−0.5"]  # B gqa, A mqa, A gqa
     marks = [line.get_xdata() for line in axes.lines if line.get_marker() in "^o"]
     assert [list(x) for x in marks if len(x)] == [[0.5], [-2.0, 1.0], [-0.5]]
+
+
+def test_bars_are_as_long_as_the_caches():
+    axes = figures.cache_bars(["a", "b"], [8000, 6000], [1000, 2000]).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [8, 1, 6, 2]
+    assert [t.get_text().strip() for t in axes.texts] == [
+        "MHA 8 kB", "MQA 1 kB, 8 times smaller", "MHA 6 kB", "MQA 2 kB, 3 times smaller",
+    ]  # fmt: skip
 
 
 def test_models_are_counted_by_kind():

@@ -251,20 +251,6 @@ STEP_MISTAKES = {
 }
 
 EXERCISES = {
-    "04.kv_cache_bytes": Exercise(
-        reference=kv_cache_bytes,
-        probes=[(1, 1, 1, 4, 3, 2), (3, 5, 2, 7, 11, 2), (3, 5, 2, 7, 11, 4), (6, 3, 5, 16, 9, 1)],
-        returns=("the number of bytes",),
-        mistakes=BYTES_MISTAKES,
-        hints=(
-            "Count one token in one layer first: which numbers does it leave behind?",
-            "A key and a value for each of the g K/V heads, h numbers each: 2 · g · h. The query "
-            "heads leave nothing, so n is not in it.",
-            "This many for each of s tokens, b sequences and l layers; then bytes for each number.",
-            "return 2 * n_layers * batch * n_kv_heads * head_dim * n_tokens * bytes_per_element",
-        ),
-        play=count_bytes,
-    ),
     "04.decode_step": Exercise(
         reference=decode_step,
         probes=[
@@ -288,5 +274,19 @@ EXERCISES = {
             "return output",
         ),
         play=take_step,
+    ),
+    "04.kv_cache_bytes": Exercise(
+        reference=kv_cache_bytes,
+        probes=[(1, 1, 1, 4, 3, 2), (3, 5, 2, 7, 11, 2), (3, 5, 2, 7, 11, 4), (6, 3, 5, 16, 9, 1)],
+        returns=("the number of bytes",),
+        mistakes=BYTES_MISTAKES,
+        hints=(
+            "Count one token in one layer first: which numbers does it leave behind?",
+            "A key and a value for each of the g K/V heads, h numbers each: 2 · g · h. The query "
+            "heads leave nothing, so n is not in it.",
+            "This many for each of s tokens, b sequences and l layers; then bytes for each number.",
+            "return 2 * n_layers * batch * n_kv_heads * head_dim * n_tokens * bytes_per_element",
+        ),
+        play=count_bytes,
     ),
 }

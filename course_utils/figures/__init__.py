@@ -18,6 +18,7 @@ from course_utils.figures.card import (
 )
 from course_utils.figures.charts import (
     appending,
+    cache_bars,
     changes,
     model_map,
     published,
@@ -41,6 +42,7 @@ __all__ = [
     "appending",
     "as_shown",
     "attention_map",
+    "cache_bars",
     "changes",
     "columns",
     "decoding",

@@ -137,7 +137,8 @@ def model_map(models, named):
     for m in models:
         if m.name in named:
             axes.annotate(
-                m.name, (m.n_heads, m.n_kv_heads), named[m.name], textcoords="offset points",
+                f"{m.name}, h = {m.head_dim}", (m.n_heads, m.n_kv_heads), named[m.name],
+                textcoords="offset points",
                 arrowprops={"arrowstyle": "-", "color": "#666666"},
             )  # fmt: skip
     ticks = [1, 2, 4, 8, 16, 32, 64, 128, 256]
@@ -206,4 +207,26 @@ def spread(samples, title, xlabel):
         axes.annotate(f"{mean:.2f}", (mean, lane), (6, 13), textcoords="offset points")
     axes.set_yticks(range(len(samples)), [f"{name} ({len(x)})" for name, x in samples.items()])
     axes.set(xlabel=xlabel, title=title, ylim=(len(samples) - 0.4, -0.6), xlim=(0, 1))
+    return figure
+
+
+@LOOK
+def cache_bars(names, mha, mqa):
+    """Bytes of cache for one token, as MHA and as MQA: two bars for each model, to one scale."""
+    times = [a // b for a, b in zip(mha, mqa, strict=True)]
+    said = "; ".join(
+        f"{name}: {a:,} and {b:,}, {x} times smaller"
+        for name, a, b, x in zip(names, mha, mqa, times, strict=True)
+    )
+    figure = Card(10, 1.2 + 0.9 * len(names), f"Two bars a model, bytes as MHA and as MQA. {said}.")
+    axes = figure.subplots()
+    for i, (a, b, x) in enumerate(zip(mha, mqa, times, strict=True)):
+        axes.barh(i - 0.2, a / 1000, 0.36, color="white", ec=KEY, hatch="//")
+        axes.barh(i + 0.2, b / 1000, 0.36, color=KEY)
+        axes.text(a / 1000, i - 0.2, f"  MHA {a / 1000:,.0f} kB", va="center")
+        axes.text(b / 1000, i + 0.2, f"  MQA {b / 1000:,.0f} kB, {x} times smaller", va="center")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="kB of cache for each token", xlim=(0, 1.2 * max(mha) / 1000))
+    axes.invert_yaxis()
+    axes.set_title("n heads share one key and value: n times smaller")
     return figure
