@@ -30,19 +30,18 @@ def in_units(unit):
     return lambda *sizes: kv_cache_bytes(*sizes) / unit
 
 
-def step(seed, b, n, g, t, h, n_past):
-    """q (b, n, t, h), k_new and v_new (b, g, t, h), and how many tokens the cache holds."""
+def step(seed, b, n, t, h, n_past):
+    """q, k_new and v_new (b, n, t, h), and how many tokens the cache holds."""
     random = torch.Generator().manual_seed(seed)
-    shapes = (b, n, t, h), (b, g, t, h), (b, g, t, h)
-    return (*(torch.randn(shape, generator=random) for shape in shapes), n_past)
+    return (*torch.randn(3, b, n, t, h, generator=random), n_past)
 
 
 def take_step(fn, q, k_new, v_new, tokens_in_the_cache):
     """fn with a cache of so many tokens → its output, and what the cache holds afterwards."""
-    b, g, t, h = k_new.shape
+    b, n, t, h = k_new.shape
     random = torch.Generator().manual_seed(9)
-    cache = KVCache(b, g, tokens_in_the_cache + t + 3, h)
-    cache.append(*torch.randn(2, b, g, tokens_in_the_cache, h, generator=random))
+    cache = KVCache(b, n, tokens_in_the_cache + t + 3, h)
+    cache.append(*torch.randn(2, b, n, tokens_in_the_cache, h, generator=random))
     output = fn(q, k_new, v_new, cache)
     if output is None or output is ...:
         return output
@@ -116,12 +115,12 @@ BYTES_MISTAKES = {
     ),
     "no head_dim": Mistake(
         over(lambda n_layers, batch, g, h, s, size: h),
-        "This formula is in many slides, and it counts one number a head. A key is a vector of h "
-        "numbers.",
+        "This formula is in the table further down, and it counts one number a head. A key is a "
+        "vector of h numbers.",
     ),
     "no layers": Mistake(
         over(lambda n_layers, batch, g, h, s, size: n_layers),
-        "This is one layer. Each has its own keys and values: print the cache of two layers.",
+        "This is one layer. Each has keys and values of its own, as in the cell with 32 caches.",
     ),
     "no batch": Mistake(
         over(lambda n_layers, batch, g, h, s, size: batch),
@@ -240,6 +239,14 @@ STEP_MISTAKES = {
         lambda q, k, v, cache: decode_step(q, v, k, cache),
         "The order is append(k_new, v_new), and keys come back first.",
     ),
+    "k and v taken from the cache in the wrong order": Mistake(
+        appending(lambda q, k, v, cache: causal_attention(q, v, k)),
+        "All is stored well, but append gives back k first, then v.",
+    ),
+    "only the last new token": Mistake(
+        appending(lambda q, k, v, cache: causal_attention(q[:, :, -1:], k, v)),
+        "With t = 1 that is right. In a chunk every new token gets an output: (b, n, t, h).",
+    ),
     "keys in place of values": Mistake(
         appending(lambda q, k, v, cache: causal_attention(q, k, k)),
         "Keys decide the weights; what is averaged are the values.",
@@ -254,11 +261,10 @@ EXERCISES = {
     "04.decode_step": Exercise(
         reference=decode_step,
         probes=[
-            step(10, 1, 1, 1, 1, 2, n_past=5),
-            step(11, 1, 2, 2, 1, 3, n_past=0),
-            step(12, 2, 3, 3, 4, 5, n_past=0),
-            step(13, 2, 3, 3, 3, 5, n_past=4),
-            step(14, 2, 6, 2, 3, 5, n_past=4),
+            step(10, 1, 1, 1, 2, n_past=5),
+            step(11, 1, 2, 1, 3, n_past=0),
+            step(12, 2, 3, 4, 5, n_past=0),
+            step(13, 2, 3, 3, 5, n_past=4),
         ],
         returns=("output", "cache.n_tokens", "the keys in the cache", "the values in the cache"),
         mistakes=STEP_MISTAKES,

@@ -97,7 +97,7 @@ def appending(lengths, cat, buffer):
     figure = Card(
         8,
         4.2,
-        "Line chart over the tokens in the cache. The time of torch.cat climbs in proportion; "
+        "Line chart over the tokens in the cache. The time of torch.cat climbs with it; "
         "the time of the buffer stays where it is.",
     )
     axes = figure.subplots()
