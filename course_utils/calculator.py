@@ -114,6 +114,7 @@ def bill(geometry, n_tokens, batch=1, bytes_per_element=2, weights=0):
         bar = f'<div style="{width}; height: 14px; background-color: #808080"></div>'
         times = f"÷ {size / x:.3g}" if x < size else f"× {x / size:.3g}"
         bars.append([name, bar, f"{short(x / 1e9)} GB", times])
+    counted = f"less {weights:g} GB of weights" if weights else "weights not counted"
     left = {memory: max(memory - weights, 0) for memory in MEMORIES}
     users = [[f"{x} GB", f"{y:g} GB", f"{int(y * 10**9 // user):,}"] for x, y in left.items()]
     notes = {
@@ -130,7 +131,7 @@ def bill(geometry, n_tokens, batch=1, bytes_per_element=2, weights=0):
         + f'<br><b style="font-size: 20px">{short(size / 1e9)} GB = {short(size / 2**30)} GiB</b>'
         f"<br>{m.kv_bytes(1, 1, bytes_per_element):,} bytes for each token of a sequence"
         + table(["same sizes", "to scale", "cache", "this cache"], bars)
-        + table(["GPU", f"less {weights:g} GB of weights", "users who fit"], users)
+        + table(["GPU", counted, "users who fit"], users)
         + f"{'<br>'.join(note for note, holds in notes.items() if holds)}</div>"
     )
 
