@@ -77,7 +77,7 @@ def split_heads(x, n_heads):
     if x.ndim != 3:
         raise ValueError(f"x has shape {tuple(x.shape)}; it needs three axes, (b, t, n·h)")
     b, t, width = x.shape
-    if width % n_heads:
+    if n_heads < 1 or width % n_heads:
         raise ValueError(
             f"width ({width}) must be divisible by n_heads ({n_heads}); "
             f"try one of {divisors(width)}"
@@ -195,7 +195,8 @@ def check_shapes(q, k, v, mask=None):
                 f"{name} has shape {tuple(x.shape)}; it needs four axes, (b, heads, tokens, h): "
                 "add missing ones with x[None]"
             )
-    (b, _, t, h), s = q.shape, k.shape[2]
+    (b, n, t, h), (g, s) = q.shape, k.shape[1:3]
+    group_size(n, g)
     if k.shape != v.shape:
         raise ValueError(
             f"k {tuple(k.shape)} and v {tuple(v.shape)} must have the same shape (b, g, s, h)"

@@ -38,7 +38,7 @@ class Calculator(HBox):
         self.b = Slider("b · sequences", range(1, 65))
         self.s = Slider("s · tokens", N_TOKENS, text="{:,}".format)
         self.bytes = Slider("bytes per element", BYTES, text=BYTES.get)
-        self.weights = BoundedFloatText(description="weights, GB", max=max(MEMORIES), step=1)
+        self.weights = BoundedFloatText(description="weights, GB", max=10_000, step=1)
         self.bill = HTML()
         self.s.value, self.bytes.value = 8192, 2
         self.sizes = [self.l, self.n, self.g, self.h]
@@ -61,8 +61,8 @@ class Calculator(HBox):
         m = Geometry(OWN, l, n, math.gcd(n, g), h, d_model=n * h, max_context=max(N_TOKENS))
         if self.model.value != OWN:
             m = model(self.model.value)
-        if change.owner is self.model and m.name != OWN:
-            self.weights.value = WEIGHTS.get(m.name, 0)
+        if change.owner in (self.model, self.l, self.n, self.h):
+            self.weights.value = WEIGHTS.get(m.name, 0)  # unknown, also of what one makes up: 0
         self.l.value, self.n.value, self.h.value = m.n_layers, m.n_heads, m.head_dim
         self.g.offer([g for g in range(1, m.n_heads + 1) if m.n_heads % g == 0], m.n_kv_heads)
         asked = m, self.s.value, self.b.value, self.bytes.value
@@ -131,7 +131,7 @@ def bill(geometry, n_tokens, batch=1, bytes_per_element=2, weights=0):
         + f'<br><b style="font-size: 20px">{short(size / 1e9)} GB = {short(size / 2**30)} GiB</b>'
         f"<br>{m.kv_bytes(1, 1, bytes_per_element):,} bytes for each token of a sequence"
         + table(["same sizes", "to scale", "cache", "this cache"], bars)
-        + table(["GPU", counted, "users who fit"], users)
+        + table(["GPU", counted, "users who fit" if weights else "users, at most"], users)
         + f"{'<br>'.join(note for note, holds in notes.items() if holds)}</div>"
     )
 

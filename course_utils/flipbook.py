@@ -27,7 +27,7 @@ class Flipbook(Slider):
     alts = traitlets.List(traitlets.Unicode()).tag(sync=True)
     frames = traitlets.List(traitlets.Bytes()).tag(sync=True)  # PNG, twice as wide as shown
     width = traitlets.Float().tag(sync=True)  # as shown, in CSS pixels
-    offer = None  # other values would need other pictures
+
     _ipython_display_ = None  # ipywidgets 7 would show the widget without its picture
 
     def __init__(self, render, label, values, alt=None):
@@ -44,6 +44,10 @@ class Flipbook(Slider):
             frames=[png(figure) for figure in figures],
             width=max((figure.get_figwidth() for figure in figures), default=0) * CSS_DPI,
         )
+
+    def offer(self, values, value):
+        """Refuse: other values would need other pictures."""
+        raise TypeError("a flipbook keeps its values; make a new one for others")
 
     def _repr_mimebundle_(self, **kwargs):
         """The widget, and for readers without one the picture it shows and its words."""

@@ -5,7 +5,7 @@ b batch, g key/value heads, s tokens so far, t new tokens, h head_dim.
 
 import torch
 
-from course_utils.attention import causal_attention
+from course_utils.attention import causal_attention, check_shapes
 
 
 class KVCache:
@@ -62,13 +62,18 @@ def decode_step(q, k_new, v_new, cache):
     q (b, n, t, h), k_new and v_new (b, g, t, h), the keys and values of the new tokens only, which
     are appended to the cache → output (b, n, t, h). With t = 1 this is decoding, with more prefill.
 
-    Raises ValueError if the new tokens do not fit the cache or each other.
+    Raises ValueError if the new tokens do not fit each other or the cache, which is then unchanged.
 
     >>> cache = KVCache(batch=1, n_kv_heads=1, max_tokens=4, head_dim=2)
     >>> x = torch.ones(1, 1, 3, 2)
     >>> decode_step(x, x, x, cache).shape, cache.n_tokens
     (torch.Size([1, 1, 3, 2]), 3)
     """
+    check_shapes(q, k_new, v_new)
+    if q.shape[2] != k_new.shape[2]:
+        raise ValueError(
+            f"q has {q.shape[2]} tokens, k_new {k_new.shape[2]}; both are of the same new tokens"
+        )
     k, v = cache.append(k_new, v_new)
     output, _ = causal_attention(q, k, v)
     return output

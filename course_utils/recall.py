@@ -26,7 +26,7 @@ N_ROOMS = 16
 FIRST = N_DOORS * torch.arange(len(ATTRIBUTES))  # values are numbered 0 to 47 in embeddings
 
 
-def examples(n_examples, generator, n_questions=8):
+def examples(batch, generator, n_questions=8):
     """Doors, the rooms behind them, questions and their answers, drawn at random.
 
     Returns doors (b, 8, 6), each door's value of each attribute; rooms (b, 8); asked (b, t, 6), a
@@ -36,9 +36,9 @@ def examples(n_examples, generator, n_questions=8):
     >>> rooms[0, doors[0, :, 5] == asked[0, 3, 5]] == answers[0, 3, 5]  # row 3, floor
     tensor([True])
     """
-    doors = torch.rand(n_examples, N_DOORS, len(ATTRIBUTES), generator=generator).argsort(dim=1)
-    rooms = torch.randint(N_ROOMS, (n_examples, N_DOORS), generator=generator)
-    asked = torch.randint(N_DOORS, (n_examples, n_questions, len(ATTRIBUTES)), generator=generator)
+    doors = torch.rand(batch, N_DOORS, len(ATTRIBUTES), generator=generator).argsort(dim=1)
+    rooms = torch.randint(N_ROOMS, (batch, N_DOORS), generator=generator)
+    asked = torch.randint(N_DOORS, (batch, n_questions, len(ATTRIBUTES)), generator=generator)
     answers = rooms.gather(1, right_doors(doors, asked).flatten(1)).view_as(asked)
     return doors, rooms, asked, answers
 

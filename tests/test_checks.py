@@ -4,6 +4,7 @@ import functools
 import inspect
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -615,6 +616,9 @@ class Layer(torch.nn.Module):
 
     def project(self, x):
         b, t, _ = x.shape
+        n, g = (p.out_features // self.h for p in (self.q_proj, self.k_proj))
+        if n % g:
+            raise ValueError(f"{n} heads cannot share {g}")
         return [
             p(x).view(b, t, -1, self.h).transpose(1, 2)
             for p in (self.q_proj, self.k_proj, self.v_proj)
@@ -686,6 +690,7 @@ GOOD = {
         "product": lambda n_layers, b, g, h, s, size: 2 * n_layers * b * g * h * s * size,
         "prod": lambda *sizes: 2 * math.prod(sizes),
         "bits": lambda *sizes: 2 * math.prod(sizes) * 8 / 8,
+        "numpy": lambda *sizes: 2 * np.prod(sizes),
         "two caches": lambda *sizes: (
             KVCache(*sizes[1:3], *sizes[4:2:-1]).n_bytes * sizes[0] // 4 * sizes[5]
         ),
@@ -935,6 +940,31 @@ def test_refusing_too_little_does_not_hide_another_mistake():
     assert examine(find(GQA), first_head).diagnosis == "the first K/V head for all"
     for fn in (modulo, modulo_that_refuses):
         assert examine(find(GQA), fn).diagnosis == "query head i reading K/V head i mod g"
+
+
+class ForgetsWeights(Layer):
+    def forward(self, x, cache=None):
+        output, weights = super().forward(x, cache)
+        return output, weights * 0 if cache else weights
+
+
+class RefusesByAccident(Accepts):
+    def forward(self, x, cache=None):
+        if self.r * self.k_proj.out_features != self.q_proj.out_features:
+            raise undefined  # noqa: F821
+        return super().forward(x, cache)
+
+
+@pytest.mark.parametrize(
+    "cls, said",
+    [
+        (ForgetsWeights, "the last weights differs by up to"),
+        (RefusesByAccident, "it should raise ValueError: n_heads (6) must be"),
+    ],
+)
+def test_a_layer_that_is_right_almost_everywhere_does_not_pass(cls, said):
+    result = examine(find("06.GroupedQueryAttention"), cls)
+    assert not result.passed and said in result.message
 
 
 def test_a_mistake_that_gives_nan_is_named():

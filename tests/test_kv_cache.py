@@ -67,6 +67,23 @@ def test_decode_steps_of_any_size_give_what_all_at_once_gives(b, r, g, h, chunks
     assert cache.n_tokens == s and torch.equal(cache.k, k) and torch.equal(cache.v, v)
 
 
+@pytest.mark.parametrize(
+    "q, k, text",
+    [
+        ((1, 2, 1, 4), (1, 2, 2, 4), "q has 1 tokens, k_new 2; both are of the same new tokens"),
+        ((1, 2, 1, 5), (1, 2, 1, 4), "q has head_dim 5, k has head_dim 4; a query can only be "),
+        ((1, 3, 1, 4), (1, 2, 1, 4), "n_heads (3) must be divisible by n_kv_heads (2); try one "),
+        ((1, 2, 9, 4), (1, 2, 9, 4), "the cache is full: 0 of 8 tokens used, 9 more do not fit; "),
+    ],
+)
+def test_a_step_that_does_not_fit_leaves_the_cache_as_it_was(q, k, text):
+    cache = KVCache(1, 2, 8, 4)
+    with pytest.raises(ValueError) as error:
+        decode_step(torch.ones(q), torch.ones(k), torch.ones(k), cache)
+    assert str(error.value).startswith(text)
+    assert cache.n_tokens == 0 and not cache.k.any()
+
+
 def test_append_returns_views_of_everything_so_far():
     cache = KVCache(2, 3, 5, 4)
     first, second = torch.randn(2, 3, 2, 4), torch.randn(2, 3, 1, 4)

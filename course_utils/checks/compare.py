@@ -1,5 +1,7 @@
 """Whether two results are the same, and in words what differs."""
 
+from numbers import Integral
+
 import torch
 
 
@@ -14,6 +16,8 @@ def same(got, expected):
             and all(map(same, got, expected))
         )
     if not isinstance(expected, torch.Tensor):
+        if isinstance(got, Integral) and not isinstance(got, bool):
+            got = int(got)  # numpy has whole numbers of its own
         return type(got) is type(expected) and got == expected
     if not alike(got, expected):
         return False

@@ -118,6 +118,11 @@ BYTES_MISTAKES = {
         "This formula is in the table further down, and it counts one number a head. A key is a "
         "vector of h numbers.",
     ),
+    "no head_dim, and 2 bytes for every element": Mistake(
+        lambda n_layers, batch, g, h, s, size: n_layers * batch * g * s * 2 * 2,
+        "This is the formula of the table further down. It counts one number a head, but a key is "
+        "a vector of h numbers; and an element need not have 2 bytes.",
+    ),
     "no layers": Mistake(
         over(lambda n_layers, batch, g, h, s, size: n_layers),
         "This is one layer. Each has keys and values of its own, as in the cell with 32 caches.",

@@ -28,15 +28,18 @@ from course_utils.kv_cache import KVCache
 def ask(fn, q, k, v):
     """What fn gives; where n % g is not 0, how it refuses."""
     n, g = q.shape[1], k.shape[1]
-    if n % g == 0:
-        return fn(q, k, v)
+    return refusal(n, g, lambda: fn(q, k, v)) if n % g else fn(q, k, v)
+
+
+def refusal(n, g, act):
+    """The ValueError that act raises if it names n and g; else, in words, what it does instead."""
     try:
-        fn(q, k, v)
+        act()
     except ValueError as error:
         said = set(re.findall(r"\d+", str(error)))
         return error if {str(n), str(g)} <= said else "a ValueError without both numbers"
     except Exception as error:
-        return f"PyTorch's own {type(error).__name__}"
+        return f"an error of another kind: {type(error).__name__}"
     return "no error"
 
 
@@ -52,13 +55,10 @@ def refusing(fn, text="{} heads cannot share {}"):
     return careful
 
 
-def refusal(fn):
-    """A ValueError whatever error fn raises, and if it raises none, a word."""
-    try:
-        fn()
-    except Exception as error:  # of a layer, any error is a refusal
-        return ValueError(error)
-    return "no error"
+def asserting(q, k, v):
+    """Right, with an assert for a refusal."""
+    assert q.shape[1] % k.shape[1] == 0
+    return attention(q, k, v)
 
 
 def reading(which, which_v=None):
@@ -116,7 +116,7 @@ def run_layer(cls, d_model, n_heads, n_kv_heads, x):
         return None
     with torch.random.fork_rng(devices=[]):
         if n_heads % n_kv_heads:
-            return refusal(lambda: cls(d_model, n_heads, n_kv_heads)(x))
+            return refusal(n_heads, n_kv_heads, lambda: cls(d_model, n_heads, n_kv_heads)(x))
         layer = cls(d_model, n_heads, n_kv_heads)
         if not layer.state_dict():
             layer(x)  # says so itself if it is not implemented
@@ -127,20 +127,21 @@ def run_layer(cls, d_model, n_heads, n_kv_heads, x):
         return got
     output, weights = pair(got)
     if not isinstance(output, torch.Tensor) or output.shape != x.shape:
-        return output, output, weights
-    return output, in_pieces(layer, n_kv_heads, d_model // n_heads, x), weights
+        return output, weights, output, weights
+    return output, weights, *in_pieces(layer, n_kv_heads, d_model // n_heads, x)
 
 
 def in_pieces(layer, g, h, x):
-    """The outputs for 3 tokens, then for one after another, then for the last 2 together."""
+    """For 3 tokens, then one after another, then the last 2: all outputs, the last weights."""
     cache = KVCache(len(x), g, x.shape[1], h)
     pieces = x.split([3] + [1] * (x.shape[1] - 5) + [2], dim=1)
     try:
-        return torch.cat([pair(layer(piece, cache))[0] for piece in pieces], dim=1)
+        outputs, weights = zip(*(pair(layer(piece, cache)) for piece in pieces), strict=True)
     except ValueError as error:
         if "fit this cache" not in str(error):
             raise
-        return str(error)
+        return str(error), None
+    return torch.cat(outputs, dim=1), weights[-1]
 
 
 def pair(got):
@@ -324,6 +325,11 @@ FUNCTION_MISTAKES = {
         "All else is right. But PyTorch speaks of shapes of its own making; raise a ValueError "
         "first, with n and g in its text.",
     ),
+    "an assert for a ValueError": Mistake(
+        asserting,
+        "All else is right. But python -O skips every assert, and this one does not say what n and "
+        "g are: raise a ValueError with both numbers.",
+    ),
     "a ValueError without both numbers": Mistake(
         refusing(attention, "this does not fit"),
         "All else is right. Say in the text of the error what n and g are: it saves the reader "
@@ -470,7 +476,7 @@ EXERCISES = {
             (16, 8, 2, tokens(23, 2, 7, 16)),
             (18, 6, 4, tokens(24, 2, 7, 18)),
         ],
-        returns=("output", "the output in pieces through a cache", "weights"),
+        returns=("output", "weights", "the output in pieces through a cache", "the last weights"),
         mistakes=LAYER_MISTAKES,
         hints=(
             "Multi-head attention of lesson 03 with two changes: k and v have g heads, and a cache "

@@ -25,6 +25,11 @@ LOOK = mpl.rc_context(
 )
 
 
+def ink(fill):
+    """The colour of text that can be read on a box of this colour."""
+    return "white" if fill in ("#000000", QUERY) else "black"
+
+
 def stored():
     """Whether outputs are being made for the repository: pictures that need nothing alive."""
     return os.environ.get("COURSE_OUTPUTS") == "stored"

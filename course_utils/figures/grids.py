@@ -2,7 +2,7 @@
 
 from matplotlib.patches import Rectangle
 
-from course_utils.figures.card import GROUPS, KEY, LOOK, QUERY, Card
+from course_utils.figures.card import GROUPS, KEY, LOOK, QUERY, Card, ink
 
 
 @LOOK
@@ -44,7 +44,8 @@ def masks(masks, titles):
     figure = Card(
         11, 1.6 + 0.4 * tallest, f"{len(masks)} masks, a row for each query. {'; '.join(said)}."
     )
-    for axes, mask, title in zip(figure.subplots(1, len(masks)), masks, titles, strict=True):
+    panels = figure.subplots(1, len(masks), squeeze=False)[0]
+    for axes, mask, title in zip(panels, masks, titles, strict=True):
         t, s = mask.shape
         grid(axes, mask.tolist())
         for i in range(t):
@@ -90,8 +91,8 @@ def columns(blocks, names, title, d_model, head_dim):
                 square = Rectangle((j - 0.5, i - 0.5), 1, 1, ec="white", fc=GROUPS[head % 8])
                 square.set_hatch("//" if head >= 8 else None)
                 axes.add_patch(square)
-                ink = "white" if GROUPS[head % 8] in ("#000000", QUERY) else "black"
-                axes.text(j, i, number, ha="center", va="center", color=ink, fontsize=11)
+                look = {"color": ink(GROUPS[head % 8]), "fontsize": 11}
+                axes.text(j, i, number, ha="center", va="center", **look)
         axes.set(xlim=(-0.5, block.shape[1] - 0.5), ylim=(len(block) - 0.5, -0.5))
         axes.set_title(name, fontsize=12, fontweight="normal")
         axes.set_axis_off()

@@ -5,7 +5,7 @@ from matplotlib.patches import Rectangle
 
 from course_utils.attention import group_size
 from course_utils.diversity import similarity
-from course_utils.figures.card import GROUPS, KEY, LOOK, QUERY, Card
+from course_utils.figures.card import GROUPS, KEY, LOOK, QUERY, Card, ink
 
 
 @LOOK
@@ -68,15 +68,14 @@ def square(axes, x, y, color, text, hatch=None):
     axes.add_patch(
         Rectangle((x - 0.43, y - 0.25), 0.86, 0.5, fc=color, ec="black", hatch=hatch, zorder=2)
     )
-    ink = "white" if color in ("#000000", QUERY) else "black"
-    axes.text(x, y, text, ha="center", va="center", color=ink, fontsize=11, zorder=3)
+    axes.text(x, y, text, ha="center", va="center", color=ink(color), fontsize=11, zorder=3)
 
 
 def mosaic(axes, read, g):
     """The keys (s, h) that each of n heads reads, eight maps a row, framed in their group's hue."""
     n, s, h = read.shape
-    gap, r = 2, n // g
-    picture = torch.full((n // 8 * (s + gap), 8 * (h + gap)), float("nan"))
+    gap, r, rows = 2, n // g, -(-n // 8)
+    picture = torch.full((rows * (s + gap), 8 * (h + gap)), float("nan"))
     for i in range(n):
         y, x, j = i // 8 * (s + gap), i % 8 * (h + gap), i // r
         picture[y : y + s, x : x + h] = read[i]
@@ -87,7 +86,7 @@ def mosaic(axes, read, g):
     axes.imshow(
         picture.numpy(), cmap="PuOr", vmin=-top, vmax=top, aspect="auto", interpolation="nearest"
     )
-    axes.set(xlim=(-1.6, 8 * (h + gap) - 1), ylim=(n // 8 * (s + gap) - 1, -1.6))
+    axes.set(xlim=(-1.6, 8 * (h + gap) - 1), ylim=(rows * (s + gap) - 1, -1.6))
     axes.set_axis_off()
     axes.set_title(
         f"Keys that heads 0 to {n - 1} read,\n{s} doors down, {h} numbers across", fontsize=12

@@ -79,7 +79,8 @@ def lookup(weights, right, attributes, title):
     figure = Card(10, 0.42 * n + 2.3, f"Heat map. {title}. {best}.")
     axes = figure.subplots()
     numbers(axes, weights)
-    axes.set_xticks(range(s), [f"door {j}\n" + "\n".join(asked[j]) for j in range(s)])
+    lines = [[f"door {j}", *asked[j], "", "", ""] for j in range(s)]  # four lines keep it still
+    axes.set_xticks(range(s), ["\n".join(x[: max(4, len(x) - 3)]) for x in lines])
     axes.set_yticks(range(n), [f"head {i}" for i in range(n)])
     axes.set_title(title)
     return figure
@@ -96,7 +97,7 @@ def found(shares, titles, attributes):
         f"{title}: {share.max():.2f}" for share, title in zip(shares, titles, strict=True)
     )
     figure = Card(11, 0.4 * n + 1.6, f"Heat maps, heads by attributes. Largest share, {most}.")
-    panels = figure.subplots(1, len(shares), sharey=True)
+    panels = figure.subplots(1, len(shares), sharey=True, squeeze=False)[0]
     for axes, share, title in zip(panels, shares, titles, strict=True):
         image = numbers(axes, share)
         axes.set_xticks(range(len(attributes)), attributes)

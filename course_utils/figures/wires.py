@@ -3,7 +3,7 @@
 from matplotlib.patches import FancyBboxPatch
 
 from course_utils.attention import group_size
-from course_utils.figures.card import GROUPS, LOOK, QUERY, Card
+from course_utils.figures.card import GROUPS, LOOK, QUERY, Card, ink
 
 
 @LOOK
@@ -15,15 +15,16 @@ def wiring(n_heads, n_kv_heads):
     n, g = n_heads, n_kv_heads
     r = group_size(n, g)
     title = f"{n} query heads, {g} K/V head{'s' * (g > 1)}: {r} to one"
-    figure = Card(8, 3.4, f"{title}. Query heads in a row; each group of {r} is wired to one box.")
+    figure = Card(
+        max(8, n / 2), 3.4, f"{title}. Query heads in a row; each group of {r} is wired to one box."
+    )
     axes = figure.subplots()
 
     def box(x, y, color, text, hatch=None):
         shape = FancyBboxPatch((x - 0.3, y - 0.2), 0.6, 0.4, boxstyle="round,pad=0.06")
         shape.set(facecolor=color, edgecolor="black", hatch=hatch, zorder=2)
         axes.add_patch(shape)
-        ink = "white" if color in ("#000000", QUERY) else "black"
-        axes.text(x, y, text, ha="center", va="center", color=ink, zorder=3)
+        axes.text(x, y, text, ha="center", va="center", color=ink(color), zorder=3)
 
     for i in range(n):
         j = i // r
