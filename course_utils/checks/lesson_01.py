@@ -31,6 +31,18 @@ def softmax_last(q, k, v):
     return (scores @ v).softmax(-1), scores
 
 
+def results_of(reference):
+    """The mistakes of returning the right things in the wrong way: output and weights."""
+    return {
+        "the two results in the wrong order": Mistake(
+            lambda *given: reference(*given)[::-1], "Return output first, then weights."
+        ),
+        "only one result": Mistake(
+            lambda *given: reference(*given)[0], "Return both: output, weights."
+        ),
+    }
+
+
 EXERCISES = {
     "01.attention": Exercise(
         reference=attention,
@@ -129,14 +141,7 @@ EXERCISES = {
                 lambda q, k, v: attend(q, k, k),
                 "Keys decide the weights; what is averaged are the values.",
             ),
-            "the two results in the wrong order": Mistake(
-                lambda q, k, v: attention(q, k, v)[::-1],
-                "Return output first, then weights.",
-            ),
-            "only one result": Mistake(
-                lambda q, k, v: attention(q, k, v)[0],
-                "Return both: output, weights.",
-            ),
+            **results_of(attention),
         },
         hints=(
             "Four steps: scores of every query with every key, the scale, softmax, average of the "

@@ -4,7 +4,7 @@ import torch
 
 from course_utils.attention import attention, causal_attention, causal_mask
 from course_utils.checks.engine import Exercise, Mistake
-from course_utils.checks.lesson_01 import attend, probe
+from course_utils.checks.lesson_01 import attend, probe, results_of
 
 INF = float("inf")
 
@@ -228,14 +228,7 @@ ATTENTION_MISTAKES = {
         scores_for_weights,
         "The output is right. Return with it what the softmax gave.",
     ),
-    "the two results in the wrong order": Mistake(
-        lambda q, k, v: causal_attention(q, k, v)[::-1],
-        "Return output first, then weights.",
-    ),
-    "only one result": Mistake(
-        lambda q, k, v: causal_attention(q, k, v)[0],
-        "Return both: output, weights.",
-    ),
+    **results_of(causal_attention),
 }
 
 EXERCISES = {

@@ -4,6 +4,7 @@ import torch
 
 from course_utils.attention import merge_heads, multi_head_attention, split_heads
 from course_utils.checks.engine import Exercise, Mistake
+from course_utils.checks.lesson_01 import results_of
 from course_utils.checks.lesson_02 import causal, masked, ones
 
 
@@ -256,14 +257,7 @@ ATTENTION_MISTAKES = {
         "The output is right, but n maps became one. torch.nn.MultiheadAttention does this too, "
         "unless average_attn_weights=False. Keep the axis of the heads.",
     ),
-    "the two results in the wrong order": Mistake(
-        lambda *given: multi_head_attention(*given)[::-1],
-        "Return output first, then weights.",
-    ),
-    "only one result": Mistake(
-        lambda *given: multi_head_attention(*given)[0],
-        "Return both: output, weights.",
-    ),
+    **results_of(multi_head_attention),
 }
 
 EXERCISES = {

@@ -104,6 +104,8 @@ def not_counted(q, k, v, cache):
     return output
 
 
+UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+
 BYTES_MISTAKES = {
     "no factor 2": Mistake(
         over(lambda *sizes: 2),
@@ -172,12 +174,10 @@ BYTES_MISTAKES = {
         lambda *sizes: kv_cache_bytes(*sizes[:-1], 1) + sizes[-1],
         "Each element takes so many bytes: multiply.",
     ),
-    "KiB": Mistake(in_units(2**10), "The function returns bytes; divide only to show them."),
-    "MiB": Mistake(in_units(2**20), "The function returns bytes; divide only to show them."),
-    "GiB": Mistake(in_units(2**30), "The function returns bytes; divide only to show them."),
-    "kB": Mistake(in_units(10**3), "The function returns bytes; divide only to show them."),
-    "MB": Mistake(in_units(10**6), "The function returns bytes; divide only to show them."),
-    "GB": Mistake(in_units(10**9), "The function returns bytes; divide only to show them."),
+    **{
+        unit: Mistake(in_units(size), "The function returns bytes; divide only to show them.")
+        for unit, size in UNITS.items()
+    },
 }
 
 STEP_MISTAKES = {

@@ -7,7 +7,7 @@ import torch
 
 from course_utils.attention import attention, causal_attention
 from course_utils.checks.engine import Exercise, Mistake
-from course_utils.checks.lesson_01 import attend
+from course_utils.checks.lesson_01 import attend, results_of
 from course_utils.memory import largest_tensor
 
 
@@ -164,14 +164,7 @@ MULTI_QUERY = Exercise(
             "There is one key head and one value head: keys decide the weights, values are "
             "averaged.",
         ),
-        "the two results in the wrong order": Mistake(
-            lambda q, k, v: attention(q, k, v)[::-1],
-            "Return output first, then weights.",
-        ),
-        "only one result": Mistake(
-            lambda q, k, v: attention(q, k, v)[0],
-            "Return both: output, weights.",
-        ),
+        **results_of(attention),
     },
     hints=(
         "Keys and values have one head, which all query heads read. To a key, n heads of t queries "

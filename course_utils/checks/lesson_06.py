@@ -13,7 +13,7 @@ from course_utils.attention import (
     split_heads,
 )
 from course_utils.checks.engine import Exercise, Mistake, is_stub
-from course_utils.checks.lesson_01 import attend
+from course_utils.checks.lesson_01 import attend, results_of
 from course_utils.checks.lesson_02 import ones
 from course_utils.checks.lesson_03 import (
     interleaved_merge,
@@ -343,14 +343,7 @@ FUNCTION_MISTAKES = {
         lambda q, k, v: attention(q * q.shape[-1] ** 0.5, k, v),
         "Divide the scores by √h before the softmax, as ever.",
     ),
-    "the two results in the wrong order": Mistake(
-        lambda q, k, v: attention(q, k, v)[::-1],
-        "Return output first, then weights.",
-    ),
-    "only one result": Mistake(
-        lambda q, k, v: attention(q, k, v)[0],
-        "Return both: output, weights.",
-    ),
+    **results_of(attention),
 }
 
 LAYER_MISTAKES = {
