@@ -53,7 +53,11 @@ def prose(notebook):
 def run(notebook, tmp_path):
     """The notebook executed in an empty folder; an error in any cell fails."""
     NotebookClient(
-        notebook, timeout=120, store_widget_state=False, resources={"metadata": {"path": tmp_path}}
+        notebook,
+        timeout=120,
+        iopub_timeout=60,  # moving every control sends thousands of messages
+        store_widget_state=False,
+        resources={"metadata": {"path": tmp_path}},
     ).execute()
     return notebook
 
