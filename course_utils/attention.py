@@ -206,7 +206,7 @@ def check_shapes(q, k, v, mask=None):
     if h != k.shape[3]:
         raise ValueError(
             f"q has head_dim {h}, k has head_dim {k.shape[3]}; a query can only be compared with "
-            "a key of its own width"
+            "a key of its own width; split q into n heads, k and v into g"
         )
     if mask is not None and (mask.dtype != torch.bool or mask.shape != (t, s)):
         raise ValueError(

@@ -252,7 +252,7 @@ ERRORS = {
     "v has shape (1, 3, 2); it needs four axes, (b, heads, tokens, h): add missing ones with x[None]": [
         lambda: attention(four(1, 1, 3, 2), four(1, 1, 3, 2), four(1, 3, 2)),
     ],
-    "q has head_dim 4, k has head_dim 3; a query can only be compared with a key of its own width": [
+    "q has head_dim 4, k has head_dim 3; a query can only be compared with a key of its own width; split q into n heads, k and v into g": [
         lambda: attention(four(1, 2, 5, 4), four(1, 2, 5, 3), four(1, 2, 5, 3)),
     ],
     "q has batch 2, k has batch 1; they must be equal": [

@@ -71,6 +71,12 @@ def joined(q, k, v, cache):
     return causal_attention(q, k, v)[0]
 
 
+def joined_whole(q, k, v, cache):
+    """The whole buffer and the new put together."""
+    k, v = torch.cat([cache.k, k], dim=2), torch.cat([cache.v, v], dim=2)
+    return causal_attention(q, k, v)[0]
+
+
 def append_last(q, k, v, cache):
     """The new tokens look at the old ones, and only then are stored."""
     output = causal_attention(q, *held(cache))[0]
@@ -247,6 +253,15 @@ STEP_MISTAKES = {
     "k and v taken from the cache in the wrong order": Mistake(
         appending(lambda q, k, v, cache: causal_attention(q, v, k)),
         "All is stored well, but append gives back k first, then v.",
+    ),
+    "no scale": Mistake(
+        appending(lambda q, k, v, cache: causal_attention(q * q.shape[-1] ** 0.5, k, v)),
+        "Divide the scores by √h before the softmax, as in lesson 01.",
+    ),
+    "old and new joined with torch.cat, the empty places too": Mistake(
+        joined_whole,
+        "cache.k is the whole room, with zeros behind the last token, and nothing was stored. "
+        "cache.append(k_new, v_new) does both.",
     ),
     "only the last new token": Mistake(
         appending(lambda q, k, v, cache: causal_attention(q[:, :, -1:], k, v)),

@@ -175,14 +175,15 @@ def layer(
     split=split_heads,
     merge=merge_heads,
     out=True,
+    split_kv=None,
 ):
     """GroupedQueryAttention with one step done otherwise."""
 
     class Layer(GroupedQueryAttention):
         def forward(self, x, cache=None):
             q = split(self.q_proj(x), self.n_heads)
-            k = split(self.k_proj(x), self.n_kv_heads)
-            v = split(self.v_proj(x), self.n_kv_heads)
+            k = (split_kv or split)(self.k_proj(x), self.n_kv_heads)
+            v = (split_kv or split)(self.v_proj(x), self.n_kv_heads)
             if cache:
                 k, v = store(cache, k, v, self.n_heads)
             output, weights = attend(q, k, v, cache)
@@ -356,6 +357,15 @@ LAYER_MISTAKES = {
         layer(store=lambda cache, k, v, n: (k, v)),
         "In one go all is right; in pieces, each piece sees only itself. With a cache, k and v "
         "are what cache.append(k, v) gives back.",
+    ),
+    "the empty places of the cache attended to": Mistake(
+        layer(store=lambda cache, k, v, n: (cache.append(k, v), (cache.k, cache.v))[1]),
+        "cache.k is the whole room, with zeros behind the last token. Use what cache.append gives "
+        "back: k, v = cache.append(k, v).",
+    ),
+    "k and v split without a transpose": Mistake(
+        layer(split_kv=view_split),
+        "In k and v words are torn apart. Use split_heads of lesson 03, with n_kv_heads.",
     ),
     "no mask with a cache": Mistake(
         layer(lambda q, k, v, cache: attention(q, k, v) if cache else causal_attention(q, k, v)),

@@ -20,12 +20,12 @@ def hero(n_heads, keys, cache_bytes, quality, model):
     each = f"{r} to one" if r > 1 else "one each"
     share = f"{g} K/V head{'s' * (g > 1)} for {n} query heads, {each}"
     size, less = cache_bytes[g] / 2**30, cache_bytes[n] // cache_bytes[g]
-    accuracy = sum(quality[g]) / len(quality[g])
+    accuracy, name = sum(quality[g]) / len(quality[g]), " ".join(model.split())
     figure = Card(
         11,
         7.3,
         f"{share}. Different key maps: {g} of {n}. Similarity matrix: along the diagonal {g} "
-        f"framed block{'s' * (g > 1)} of ones, {r} wide. Cache of {model}: {size:.3g} GiB, the "
+        f"framed block{'s' * (g > 1)} of ones, {r} wide. Cache of {name}: {size:.3g} GiB, the "
         f"one for g = {n} divided by {less}. Recall accuracy {accuracy:.2f}.",
     )
     figure.suptitle(f"g = {g}: {share}", x=0.01, ha="left", fontsize=15, fontweight="bold")
