@@ -17,12 +17,7 @@ seeds = st.integers(0, 2**31)
 MANY = settings(max_examples=50, deadline=None, derandomize=True)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_maps(n, t, s, seed):

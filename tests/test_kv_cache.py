@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from course_utils.attention import GroupedQueryAttention, causal_attention
 from course_utils.kv_cache import KVCache, decode_step
 
+SIZES = {letter: st.integers(1, 3) for letter in "brg"}
+SIZES["chunks"] = st.lists(st.integers(1, 4), min_size=1, max_size=6)
+
 
 def turn(x, start):
     """A rotation like RoPE's: pairs of x (b, heads, t, h) turn by an angle per position."""
@@ -19,11 +22,8 @@ def turn(x, start):
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
-    b=st.integers(1, 3),
-    r=st.integers(1, 3),
-    g=st.integers(1, 3),
+    **SIZES,
     pairs=st.integers(1, 3),
-    chunks=st.lists(st.integers(1, 4), min_size=1, max_size=6),
     spare=st.integers(0, 3),
     rope=st.sampled_from([None, turn]),
 )
@@ -46,13 +46,7 @@ def test_cached_equals_uncached_for_every_chunking(b, r, g, pairs, chunks, spare
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(
-    b=st.integers(1, 3),
-    r=st.integers(1, 3),
-    g=st.integers(1, 3),
-    h=st.integers(1, 5),
-    chunks=st.lists(st.integers(1, 4), min_size=1, max_size=6),
-)
+@given(**SIZES, h=st.integers(1, 5))
 def test_decode_steps_of_any_size_give_what_all_at_once_gives(b, r, g, h, chunks):
     random = torch.Generator().manual_seed(0)
     s = sum(chunks)

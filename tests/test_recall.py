@@ -25,12 +25,7 @@ SHIPPED = [f"recall-n8-g{g}-seed{seed}" for g in (8, 1) for seed in (0, 1, 2)]
 SHIPPED += [f"recall-n32-g{g}-seed0" for g in (32, 16, 8, 4, 2, 1)]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def draw(n_examples=5, n_questions=3, seed=0):

@@ -6,10 +6,10 @@ from course_utils.attention import attention
 from course_utils.checks.engine import Exercise, Mistake
 
 
-def probe(seed, b, n, t, s, h):
-    """Queries (b, n, t, h), keys and values (b, n, s, h), not too large for softmax."""
+def probe(seed, b, n, t, s, h, g=None):
+    """Queries (b, n, t, h), keys and values (b, g, s, h), g = n if not given; small for softmax."""
     random = torch.Generator().manual_seed(seed)
-    shapes = (b, n, t, h), (b, n, s, h), (b, n, s, h)
+    shapes = (b, n, t, h), (b, g or n, s, h), (b, g or n, s, h)
     return tuple(torch.randn(shape, generator=random) for shape in shapes)
 
 

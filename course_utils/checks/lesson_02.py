@@ -32,6 +32,11 @@ def causal(q, k, more=0):
     return ones(t, s).tril(s - t + more)
 
 
+def upper_left(q, k, v):
+    """A mask that takes the queries for the first t of s places."""
+    return attention(q, k, v, ones(q.shape[-2], k.shape[-2]).tril())
+
+
 def masked_after(q, k, v, fill):
     """Softmax of all scores; what may not be seen becomes fill only then."""
     return attend(q, k, v, weigh=lambda x: x.softmax(-1).masked_fill(~causal(q, k), fill))
@@ -132,7 +137,7 @@ ATTENTION_MISTAKES = {
         "mask: masked_fill returns a new tensor, keep it.",
     ),
     "a mask lined up with the upper left corner": Mistake(
-        lambda q, k, v: masked(q, k, v, ones(q.shape[-2], k.shape[-2]).tril()),
+        upper_left,
         "With t < s this hides the text from the newest words: print weights[0, 0], its last row "
         "must have no 0. tril(s - t) moves the diagonal to where the queries stand; "
         "is_causal=True does not.",

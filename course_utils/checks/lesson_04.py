@@ -4,7 +4,7 @@ import torch
 
 from course_utils.attention import attention, causal_attention
 from course_utils.checks.engine import Exercise, Mistake
-from course_utils.checks.lesson_02 import ones
+from course_utils.checks.lesson_02 import upper_left
 from course_utils.geometry import kv_cache_bytes
 from course_utils.kv_cache import KVCache, decode_step
 
@@ -242,7 +242,7 @@ STEP_MISTAKES = {
         "last: use causal attention.",
     ),
     "a mask lined up with the upper left corner": Mistake(
-        appending(lambda q, k, v, _: attention(q, k, v, ones(q.shape[2], k.shape[2]).tril())),
+        appending(lambda q, k, v, cache: upper_left(q, k, v)),
         "The new tokens are the last t of s, but here they see only the oldest. Use "
         "causal_attention, or tril(s - t).",
     ),

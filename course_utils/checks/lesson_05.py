@@ -7,15 +7,8 @@ import torch
 
 from course_utils.attention import attention, causal_attention
 from course_utils.checks.engine import Exercise, Mistake
-from course_utils.checks.lesson_01 import attend, results_of
+from course_utils.checks.lesson_01 import attend, probe, results_of
 from course_utils.memory import largest_tensor
-
-
-def shared(seed, b, n, g, t, s, h):
-    """Queries (b, n, t, h), keys and values (b, g, s, h)."""
-    random = torch.Generator().manual_seed(seed)
-    shapes = (b, n, t, h), (b, g, s, h), (b, g, s, h)
-    return tuple(torch.randn(shape, generator=random) for shape in shapes)
 
 
 def paid(n, g, advice):
@@ -72,9 +65,9 @@ def spread(q, k, v):
 MULTI_QUERY = Exercise(
     reference=attention,
     probes=[
-        shared(14, 1, 2, 1, 2, 3, 2),
-        shared(15, 3, 3, 1, 2, 4, 5),
-        shared(16, 2, 3, 1, 4, 6, 5),
+        probe(14, 1, 2, 2, 3, 2, g=1),
+        probe(15, 3, 3, 2, 4, 5, g=1),
+        probe(16, 2, 3, 4, 6, 5, g=1),
     ],
     returns=("output", "weights"),
     mistakes={

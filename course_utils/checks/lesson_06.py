@@ -13,15 +13,15 @@ from course_utils.attention import (
     split_heads,
 )
 from course_utils.checks.engine import Exercise, Mistake, is_stub
-from course_utils.checks.lesson_01 import attend, results_of
-from course_utils.checks.lesson_02 import ones
+from course_utils.checks.lesson_01 import attend, probe, results_of
+from course_utils.checks.lesson_02 import causal, masked, upper_left
 from course_utils.checks.lesson_03 import (
     interleaved_merge,
     interleaved_split,
     view_merge,
     view_split,
 )
-from course_utils.checks.lesson_05 import folded, paid, scrambled, shared
+from course_utils.checks.lesson_05 import folded, paid, scrambled
 from course_utils.kv_cache import KVCache
 
 
@@ -196,19 +196,11 @@ def causally(which=right, scale=None):
     """Causal attention in which query head i reads K/V head which(i, n, g)."""
 
     def wrong(q, k, v, cache):
-        n, g, (t, s) = q.shape[1], k.shape[1], (q.shape[2], k.shape[2])
+        n, g = q.shape[1], k.shape[1]
         k, v = (x[:, [which(i, n, g) for i in range(n)]] for x in (k, v))
-        hidden = ~ones(t, s).tril(s - t)
-        return attend(
-            q, k, v, scale and scale(q), lambda x: x.masked_fill(hidden, float("-inf")).softmax(-1)
-        )
+        return masked(q, k, v, causal(q, k), scale=scale and scale(q))
 
     return wrong
-
-
-def upper_left(q, k, v, cache):
-    """A mask for the first t of s tokens."""
-    return attention(q, k, v, ones(q.shape[2], k.shape[2]).tril())
 
 
 def append_copies(cache, k, v, n):
@@ -386,7 +378,7 @@ LAYER_MISTAKES = {
         "Print weights[0, 0]: row 0 must be 1, 0, 0, …. Use causal attention.",
     ),
     "a mask lined up with the upper left corner": Mistake(
-        layer(upper_left),
+        layer(lambda q, k, v, cache: upper_left(q, k, v)),
         "In one go all is right. In pieces the new tokens are the last t of s, but here they see "
         "only the oldest: causal_attention, or tril(s - t).",
     ),
@@ -441,10 +433,10 @@ EXERCISES = {
     "06.grouped_query_attention": Exercise(
         reference=attention,
         probes=[
-            shared(17, 1, 4, 2, 2, 3, 2),
-            shared(18, 2, 6, 3, 4, 5, 7),
-            shared(19, 2, 8, 2, 3, 5, 6),
-            shared(20, 2, 6, 4, 2, 3, 5),
+            probe(17, 1, 4, 2, 3, 2, g=2),
+            probe(18, 2, 6, 4, 5, 7, g=3),
+            probe(19, 2, 8, 3, 5, 6, g=2),
+            probe(20, 2, 6, 2, 3, 5, g=4),
         ],
         returns=("output", "weights"),
         mistakes=FUNCTION_MISTAKES,

@@ -16,6 +16,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 LOOK = mpl.rc_context(
     {
         "font.size": 12,
+        "figure.titlesize": 14,
+        "figure.titleweight": "bold",
         "axes.titlesize": 14,
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",

@@ -26,8 +26,7 @@ def sees(weights, tokens, current):
     axes.set_yticks(range(s), tokens)
     for i, label in enumerate(axes.get_yticklabels()):  # later words keep their place, unseen
         label.set_color("black" if i < current else QUERY if i == current else "white")
-    axes.set_xlabel("key: the word looked at", color="#8A5F00", fontweight="bold")
-    axes.set_ylabel("query: the word that looks", color=QUERY, fontweight="bold")
+    name_axes(axes)
     axes.set_title(title, pad=12)
     return figure
 
@@ -56,6 +55,12 @@ def masks(masks, titles):
         axes.set(ylim=(tallest - 0.5, -0.5), xlabel="place of the key", title=title)
     figure.axes[0].set_ylabel("query at place")
     return figure
+
+
+def name_axes(axes):
+    """Keys across and queries down, in their colours (the orange darker, to be read as text)."""
+    axes.set_xlabel("key: the word looked at", color="#8A5F00", fontweight="bold")
+    axes.set_ylabel("query: the word that looks", color=QUERY, fontweight="bold")
 
 
 def hidden(x, y):
@@ -96,7 +101,7 @@ def columns(blocks, names, title, d_model, head_dim):
         axes.set(xlim=(-0.5, block.shape[1] - 0.5), ylim=(len(block) - 0.5, -0.5))
         axes.set_title(name, fontsize=12, fontweight="normal")
         axes.set_axis_off()
-    figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
+    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
@@ -124,5 +129,5 @@ def decoding(step, tokens):
         axes.tick_params(length=0)
         axes.set_xlabel("with a cache" if cached else "without a cache", fontweight="bold")
     figure.axes[0].set_ylabel("step")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold")
+    figure.suptitle(title, x=0.01, ha="left")
     return figure

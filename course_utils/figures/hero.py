@@ -28,7 +28,7 @@ def hero(n_heads, keys, cache_bytes, quality, model):
         f"framed block{'s' * (g > 1)} of ones, {r} wide. Cache of {name}: {size:.3g} GiB, the "
         f"one for g = {n} divided by {less}. Recall accuracy {accuracy:.2f}.",
     )
-    figure.suptitle(f"g = {g}: {share}", x=0.01, ha="left", fontsize=15, fontweight="bold")
+    figure.suptitle(f"g = {g}: {share}", x=0.01, ha="left", fontsize=15)
     axes = figure.subplot_mosaic(
         [["wires"] * 3, ["keys", "alike", "bytes"], ["keys", "alike", "quality"]],
         height_ratios=[1.25, 1.4, 1.4],

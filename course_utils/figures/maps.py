@@ -1,7 +1,7 @@
 """Heat maps: who looks at what."""
 
-from course_utils.figures.card import LOOK, QUERY, Card
-from course_utils.figures.grids import hidden
+from course_utils.figures.card import LOOK, Card
+from course_utils.figures.grids import hidden, name_axes
 
 
 @LOOK
@@ -30,15 +30,10 @@ def attention_map(weights, tokens, title, vmax=1):
                 continue
             if s > 15 and value < 0.05:
                 continue
-            axes.text(
-                j, i, f"{value:.{digits}f}".removeprefix("0"),
-                ha="center", va="center", fontsize=11,
-                color="black" if value > 0.42 * vmax else "white",
-            )  # fmt: skip
+            number(axes, j, i, value, digits, vmax)
     axes.set_xticks(range(s), tokens, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(t), tokens[s - t :])
-    axes.set_xlabel("key: the word looked at", color="#8A5F00", fontweight="bold")
-    axes.set_ylabel("query: the word that looks", color=QUERY, fontweight="bold")
+    name_axes(axes)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.set_title(title)
@@ -107,14 +102,19 @@ def found(shares, titles, attributes):
     return figure
 
 
+def number(axes, x, y, value, digits=2, vmax=1):
+    """The value in its cell of a heat map that goes from 0 to vmax, as .12."""
+    color = "black" if value > 0.42 * vmax else "white"
+    text = f"{value:.{digits}f}".removeprefix("0")
+    axes.text(x, y, text, ha="center", va="center", color=color, fontsize=11)
+
+
 def numbers(axes, values):
     """Heat map of values from 0 to 1 with two digits in each cell."""
     image = axes.imshow(values.numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for i, row in enumerate(values.tolist()):
         for j, value in enumerate(row):
-            ink = "black" if value > 0.42 else "white"
-            text = f"{value:.2f}".removeprefix("0")
-            axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=11)
+            number(axes, j, i, value)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return image
