@@ -8,6 +8,7 @@ grouped-query (GQA).
 
 import torch
 from torch import nn
+from torch.nn.functional import embedding_bag
 
 
 def attention(q, k, v, mask=None):
@@ -64,6 +65,52 @@ def causal_attention(q, k, v):
             [0.3333, 0.3333, 0.3333]])
     """
     return attention(q, k, v, causal_mask(q.shape[-2], k.shape[-2]).to(q.device))
+
+
+def decode_attention(q, k, v):
+    """What `attention` gives for one query, read as fast as a CPU can: the step of decoding.
+
+    q (b, n, 1, h), k and v (b, g, s, h), views of a cache too → output (b, n, 1, h).
+
+    Raises ValueError as `attention` does, and if there is more than one query a head.
+
+    >>> q, k, v = torch.ones(1, 4, 1, 2), torch.ones(1, 2, 3, 2), torch.ones(1, 2, 3, 2)
+    >>> torch.equal(decode_attention(q, k, v), attention(q, k, v)[0])
+    True
+    """
+    check_shapes(q, k, v)
+    (b, n, t, h), g = q.shape, k.shape[1]
+    if t != 1:
+        raise ValueError(f"q has t ({t}) queries a head; decoding has one: use causal_attention")
+    r, half = n // g, k.itemsize == 2
+    q, k, v = q.reshape(b * g, r, h) / h**0.5, k.flatten(0, 1), v.flatten(0, 1)
+    if half and r <= 4:  # matmul would first copy a cache of half precision: a head at a time
+        scores = torch.stack([queries @ keys.mT for queries, keys in zip(q, k, strict=True)])
+    elif half or r <= 8:  # keys first: a tall matrix, read row by row as it lies
+        scores = (k @ q.mT).mT
+    else:
+        scores = q @ k.mT
+    weights = scores.softmax(dim=-1)
+    # few rows of weights: matmul would read V at half the speed of memory
+    output = weighted_rows(weights, v) if r <= 4 else weights @ v
+    return output.view(b, n, 1, h)
+
+
+def weighted_rows(weights, v):
+    """weights @ v by `embedding_bag`, made to add up weighted rows of one table as they lie.
+
+    weights (m, r, s), v (m, s, h) → (m, r, h).
+    """
+    (m, r, s), h = weights.shape, v.shape[-1]
+    if v.stride(0) % h or not v[0].is_contiguous():  # no rows of one table: lay them out
+        v = v.contiguous()
+    step = v.stride(0) // h  # rows from one v[i] to the next: s, or more in a cache not yet full
+    table = v.as_strided(((m - 1) * step + s, h), (h, 1))
+    rows = step * torch.arange(m)[:, None, None] + torch.arange(s).expand(r, s)
+    output = embedding_bag(
+        rows.view(m * r, s), table, mode="sum", per_sample_weights=weights.reshape(m * r, s)
+    )
+    return output.view(m, r, h)
 
 
 def split_heads(x, n_heads):

@@ -5,7 +5,7 @@ b batch, g key/value heads, s tokens so far, t new tokens, h head_dim.
 
 import torch
 
-from course_utils.attention import causal_attention, check_shapes
+from course_utils.attention import causal_attention, check_shapes, decode_attention
 
 
 class KVCache:
@@ -75,5 +75,6 @@ def decode_step(q, k_new, v_new, cache):
             f"q has {q.shape[2]} tokens, k_new {k_new.shape[2]}; both are of the same new tokens"
         )
     k, v = cache.append(k_new, v_new)
-    output, _ = causal_attention(q, k, v)
-    return output
+    if q.shape[2] == 1 and not q.is_cuda:
+        return decode_attention(q, k, v)
+    return causal_attention(q, k, v)[0]

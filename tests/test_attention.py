@@ -13,6 +13,7 @@ from course_utils.attention import (
     attention,
     causal_attention,
     causal_mask,
+    decode_attention,
     group_size,
     merge_heads,
     multi_head_attention,
@@ -76,6 +77,36 @@ def test_attention_equals_pytorch(call):
     assert output.dtype == q.dtype
 
 
+LAYOUTS = {
+    "as made": lambda x: x,
+    "a cache with room": lambda x: F.pad(x, (0, 0, 0, 3), value=9.0)[:, :, :-3],
+    "the end of a cache": lambda x: F.pad(x, (0, 0, 3, 0), value=9.0)[:, :, 3:],
+    "columns of wider rows": lambda x: F.pad(x, (0, 1), value=9.0)[..., :-1],
+    "heads of one projection": lambda x: x.transpose(1, 2).contiguous().transpose(1, 2),
+    "transposed": lambda x: x.mT.contiguous().mT,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(call=calls(), r=st.integers(1, 7))
+def test_decoding_equals_attention_of_one_query_however_the_cache_lies(layout, call, r):
+    _, k, v, _ = call
+    q = torch.randn(k.shape[0], r * k.shape[1], 1, k.shape[3]).to(k)
+    expected = attention(q, k, v)[0]
+    output = decode_attention(q, LAYOUTS[layout](k), LAYOUTS[layout](v))
+    close(output, expected)
+    assert output.shape == expected.shape and output.dtype == q.dtype
+
+
+def test_decoding_refuses_more_than_one_query():
+    x = torch.ones(1, 2, 3, 4)
+    with pytest.raises(ValueError, match=r"q has t \(3\) queries a head; decoding has one"):
+        decode_attention(x, x, x)
+    with pytest.raises(ValueError, match=r"n_heads \(2\) must be divisible by n_kv_heads \(3\)"):
+        decode_attention(x[:, :, :1], *torch.ones(2, 1, 3, 5, 4))
+
+
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(calls(dtypes=(torch.float64,)))
 def test_attention_equals_the_loop(call):
@@ -123,15 +154,30 @@ def test_large_scores_do_not_overflow_in_half_precision():
     assert torch.equal(output, q)
 
 
+def most_allocated(fn, *arguments):
+    """Bytes of the largest allocation while fn runs."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        fn(*arguments)
+    return max(event.self_cpu_memory_usage for event in profile.events())
+
+
 def test_attention_never_copies_keys_or_values():
     b, n, g, s, h = 2, 32, 4, 512, 64
     q, cache = torch.randn(b, n, 1, h), KVCache(b, g, s + 9, h)
     k, v = cache.append(torch.randn(b, g, s, h), torch.randn(b, g, s, h))
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-        attention(q, k, v)
-    largest = max(event.self_cpu_memory_usage for event in profile.events())
-    assert largest <= 2 * b * n * s * 4 < k.nbytes  # scores and weights at most, never K
+    # scores and weights at most, never K
+    assert most_allocated(attention, q, k, v) <= 2 * b * n * s * 4 < k.nbytes
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("g", [32, 16, 8])
+def test_decoding_copies_no_cache_where_there_are_many_keys(g, dtype):
+    b, n, s, h = 2, 32, 64, 128
+    q, cache = torch.randn(b, n, 1, h).to(dtype), KVCache(b, g, s + 9, h, dtype)
+    k, v = cache.append(*torch.randn(2, b, g, s, h).to(dtype))
+    # the places of the rows of V, 8 bytes each, and weights at most
+    assert most_allocated(decode_attention, q, k, v) <= 2 * b * n * s * 8 < k.nbytes
 
 
 @given(st.integers(1, 9), st.integers(0, 9))
