@@ -4,8 +4,6 @@ Every door has six attributes, and behind it is a room. A question row asks, for
 at once, which room is behind the door with a given value. One head can look one attribute up; heads
 that share their keys must find all of them with the same few numbers. A toy, made so that keys are
 the bottleneck. b examples, t question rows; the eight doors come first, so s = 8 + t.
-
-    python -m course_utils.recall    trains all of data/checkpoints and data/results/quality.csv
 """
 
 import json
@@ -24,6 +22,7 @@ ATTRIBUTES = ("colour", "wood", "handle", "lock", "size", "floor")
 N_DOORS = 8  # and so eight values an attribute: each names one door
 N_ROOMS = 16
 FIRST = N_DOORS * torch.arange(len(ATTRIBUTES))  # values are numbered 0 to 47 in embeddings
+N_POINTS = 12  # of a learning curve
 
 
 def examples(batch, generator, n_questions=8):
@@ -165,6 +164,41 @@ def evaluate(model):
     return right.item(), cross_entropy(logits.flatten(0, 2), answers.flatten()).item()
 
 
+def learning_curve(model, steps, seed, watch=None):
+    """Train the model in place and measure it twelve times on the way, last when it is done.
+
+    The arguments are those of `train`. Returns (step, accuracy, loss) of each point, as `evaluate`
+    has them; the training is the same as without.
+
+    >>> _ = torch.manual_seed(0)
+    >>> points = learning_curve(RecallModel(n_kv_heads=2), steps=24, seed=0)
+    >>> [step for step, accuracy, loss in points]
+    [2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24]
+    """
+    points = []
+
+    def measure(step, loss):
+        if step * N_POINTS % steps < N_POINTS:
+            points.append((step, *evaluate(model)))
+        if watch:
+            watch(step, loss)
+
+    train(model, steps, seed, measure)
+    return points
+
+
+def widened(n_heads, n_kv_heads):
+    """The d_ff that gives a `RecallModel` as many weights as MHA has, to within half a neuron.
+
+    What the narrower K and V projections save, the two layers of the FFN get.
+
+    >>> widened(8, 8), widened(8, 1)
+    (128, 184)
+    """
+    saved = 2 * (n_heads - n_kv_heads) * 8 * 64  # K and V, heads, h, d
+    return 128 + round(saved / (2 * 64 + 1))  # into the FFN and out of it, and a bias
+
+
 def load(name):
     """A trained model of data/checkpoints; its weights are stored in half precision.
 
@@ -182,25 +216,9 @@ def load(name):
     return model
 
 
-def main():
-    """Train n = 8 and n = 32 with all their g; write every quality and the models lessons use."""
-    torch.set_num_threads(1)
-    rows = ["task,n_heads,n_kv_heads,match,steps,seed,accuracy,loss"]
-    for n, g in [(8, 8), (8, 4), (8, 2), (8, 1), *((32, g) for g in (32, 16, 8, 4, 2, 1))]:
-        for seed in range(3):
-            torch.manual_seed(seed)
-            model = RecallModel(n, g)
-            train(model, 600, seed)
-            share, loss = evaluate(model)
-            rows.append(f"recall,{n},{g},width,600,{seed},{share:.3f},{loss:.3f}")
-            print(rows[-1], flush=True)
-            if (n == 8 and g in (1, 8)) or (n == 32 and seed == 0):
-                weights = {key: x.half() for key, x in model.state_dict().items()}
-                sizes = {"sizes": json.dumps({"n_heads": n, "n_kv_heads": g})}
-                path = data_path("checkpoints") / f"recall-n{n}-g{g}-seed{seed}.safetensors"
-                save_file(weights, path, sizes)
-    (data_path("results") / "quality.csv").write_text("\n".join(rows) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+def save(model, name):
+    """Store a model for `load`, in half precision."""
+    sizes = {"n_heads": model.attention.n_heads, "n_kv_heads": model.attention.n_kv_heads}
+    weights = {key: x.half() for key, x in model.state_dict().items()}
+    path = data_path("checkpoints") / f"{name}.safetensors"
+    save_file(weights, path, {"sizes": json.dumps(sizes)})

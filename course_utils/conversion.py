@@ -1,0 +1,236 @@
+"""Fewer K/V heads for a trained model: the weights of neighbouring heads averaged, as GQA was made.
+
+n key/value heads the weights have now, g they get, r = n // g, h head_dim, d d_model.
+"""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from course_utils.attention import divisors, group_size
+
+# What is, or lists, weights: never copied as it is.
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".gguf", ".index.json")
+
+
+def mean_pool_kv(weight, n_heads, n_kv_heads):
+    """The mean of each group's heads: k_proj or v_proj (n·h, d) → (g·h, d).
+
+    n_heads is the number of K/V heads weight has now. A bias (n·h,) becomes (g·h,).
+
+    Raises ValueError if n is not divisible by g, or the rows of weight by n.
+    Source: Ainslie et al. 2023, arXiv 2305.13245, section 2.1.
+
+    >>> mean_pool_kv(torch.tensor([[0.0], [2.0], [4.0], [8.0]]), n_heads=4, n_kv_heads=2).tolist()
+    [[1.0], [6.0]]
+    """
+    check_rows(len(weight), n_heads)
+    r = group_size(n_heads, n_kv_heads)
+    groups = weight.unflatten(0, (n_kv_heads, r, -1))  # (g, r, h, d): neighbours make a group
+    return groups.mean(dim=1).flatten(0, 1)  # for half precision, PyTorch's mean sums in float32
+
+
+def first_head_kv(weight, n_heads, n_kv_heads):
+    """The first head of each group, the others dropped; shapes and errors as in `mean_pool_kv`.
+
+    >>> first_head_kv(torch.tensor([0, 2, 4, 8]), n_heads=4, n_kv_heads=2)
+    tensor([0, 4])
+    """
+    check_rows(len(weight), n_heads)
+    r = group_size(n_heads, n_kv_heads)
+    return weight.unflatten(0, (n_kv_heads, r, -1))[:, 0].flatten(0, 1)
+
+
+def random_kv(weight, n_heads, n_kv_heads):
+    """New weights, normal and as large as the old ones; shapes and errors as in `mean_pool_kv`.
+
+    They come from torch's global generator. Do not seed it as the model was seeded: the same
+    numbers are in its first weights.
+
+    >>> random_kv(torch.ones(12, 5), n_heads=4, n_kv_heads=2).shape
+    torch.Size([6, 5])
+    """
+    check_rows(len(weight), n_heads)
+    rows = len(weight) // group_size(n_heads, n_kv_heads)
+    return weight.std() * torch.randn_like(weight[:rows])
+
+
+def convert(weights, n_heads, n_kv_heads, pool=mean_pool_kv):
+    """A state dict with fewer K/V heads: every k_proj and v_proj pooled, the rest as it is.
+
+    n_heads is the number of K/V heads now; weights is not changed. Query heads stay as they are.
+
+    Raises ValueError if there is neither k_proj nor v_proj, if something else has a part for each
+    K/V head, or as `mean_pool_kv` does.
+
+    >>> weights = {"q_proj.weight": torch.zeros(12, 5), "k_proj.weight": torch.zeros(12, 5)}
+    >>> {name: tuple(x.shape) for name, x in convert(weights, n_heads=4, n_kv_heads=2).items()}
+    {'q_proj.weight': (12, 5), 'k_proj.weight': (6, 5)}
+    """
+    check_names({name: x.shape for name, x in weights.items()}, n_heads)
+    return {name: pool(x, n_heads, n_kv_heads) if is_kv(name) else x for name, x in weights.items()}
+
+
+def convert_checkpoint(source, target, n_kv_heads, pool=mean_pool_kv):
+    """Convert a folder in the Hub's format, file by file, into a new folder.
+
+    source has config.json and model.safetensors, or shards and model.safetensors.index.json. One
+    file of weights is in memory at a time; config.json is written last, so that what was broken off
+    cannot be loaded. The model's code must know num_key_value_heads, as Llama's and Qwen's does.
+
+    Raises FileNotFoundError if a file of source is missing, FileExistsError if target is not empty,
+    ValueError if the number of K/V heads is not divisible by g, or as `convert` does.
+
+    >>> convert_checkpoint("Llama-2-7b", "Llama-2-7b-gqa", n_kv_heads=8)  # doctest: +SKIP
+    """
+    source, target, g = Path(source), Path(target), n_kv_heads
+    config = read_config(source)
+    n = kv_heads(config)
+    if g < 1 or n % g:
+        raise ValueError(f"{n} K/V heads cannot be pooled evenly to {g}; try one of {divisors(n)}")
+    files, index = weight_files(source)
+    check_names({name: shape for file in files for name, shape in shapes(source / file)}, n)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{target} is not empty; delete it, or choose another name")
+    target.mkdir(parents=True, exist_ok=True)
+
+    for path in source.iterdir():
+        if path.is_file() and path.name != "config.json" and not path.name.endswith(WEIGHTS):
+            shutil.copyfile(path, target / path.name)
+    total_size = sum(convert_file(source / name, target / name, n, g, pool) for name in files)
+    if index:
+        index["metadata"] = {"total_size": total_size}
+        write_json(target / "model.safetensors.index.json", index)
+    write_json(target / "config.json", config | {"num_key_value_heads": g})
+
+
+def convert_file(source, target, n_heads, n_kv_heads, pool):
+    """Convert one file of weights; how many bytes of weights it has now."""
+    with safe_open(source, "pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata() or {"format": "pt"}
+    for name in filter(is_kv, weights):
+        weights[name] = pool(weights[name], n_heads, n_kv_heads)
+    save_file(weights, target, metadata)
+    return sum(x.nbytes for x in weights.values())
+
+
+def is_kv(name):
+    """Whether a tensor belongs to a projection of keys or values.
+
+    >>> is_kv("model.layers.0.self_attn.k_proj.weight"), is_kv("model.layers.0.self_attn.k_norm")
+    (True, False)
+    """
+    return not {"k_proj", "v_proj"}.isdisjoint(name.split("."))
+
+
+def check_rows(rows, n_heads):
+    """Raise ValueError unless the rows of a weight are those of n heads."""
+    if n_heads < 1 or rows % n_heads:
+        raise ValueError(
+            f"the rows of weight ({rows}) must be divisible by n_heads ({n_heads}), the number of "
+            f"K/V heads it has now; try one of {divisors(rows)}"
+        )
+
+
+def check_names(shapes, n_heads):
+    """Raise ValueError unless all that depends on the K/V heads is in k_proj and v_proj.
+
+    shapes is a dict from the name of every tensor to its shape.
+    """
+    pooled = {name: shape for name, shape in shapes.items() if is_kv(name)}
+    if not pooled:
+        raise ValueError(
+            f"none of {len(shapes)} tensors is called k_proj or v_proj; there is "
+            f"{', '.join(list(shapes)[:4])} …; where queries, keys and values are fused into one "
+            "(qkv_proj, c_attn, query_key_value), split them first"
+        )
+    for name in pooled:
+        if not name.endswith(("_proj.weight", "_proj.bias")):
+            raise ValueError(
+                f"{name} is neither the weight nor the bias of a projection; merge adapters, and "
+                "undo quantization, before you convert"
+            )
+    rows = {shape[0] for shape in pooled.values()}
+    if len(rows) > 1:
+        raise ValueError(
+            f"the k_proj and v_proj of this model have {' and '.join(map(str, sorted(rows)))} "
+            "rows; all must have the same number of heads, as wide as each other"
+        )
+    check_rows(*rows, n_heads)
+    h = rows.pop() // n_heads
+    for name, shape in shapes.items():
+        if name not in pooled and ".k_" in f".{name}" and math.prod(shape) > h:
+            raise ValueError(
+                f"{name} has {math.prod(shape)} numbers, more than one head's {h}; the mean of a "
+                "group is known for k_proj and v_proj only"
+            )
+
+
+def read_config(source):
+    """The config.json of a folder, as a dict."""
+    path = source / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no config.json in {source}; a model of the Hub is downloaded by "
+            "huggingface_hub.snapshot_download(name), which gives back its folder"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def kv_heads(config):
+    """How many K/V heads a config.json says there are; ValueError if it does not say so plainly.
+
+    >>> kv_heads({"num_attention_heads": 32, "num_key_value_heads": 8})
+    8
+    """
+    for key, value in config.items():
+        if isinstance(value, dict) and "num_attention_heads" in value:
+            raise ValueError(
+                f"config.json counts heads in its {key}, so this is a model of several parts; save "
+                "the language model in a folder of its own and convert that"
+            )
+    n = config.get("num_key_value_heads") or config.get("num_attention_heads")
+    if not isinstance(n, int):
+        raise ValueError(
+            f"config.json has num_key_value_heads {config.get('num_key_value_heads')} and "
+            f"num_attention_heads {config.get('num_attention_heads')}; one of them must be the "
+            "number of K/V heads of every layer"
+        )
+    return n
+
+
+def weight_files(source):
+    """The names of a folder's files of weights, and its index or None."""
+    if (source / "model.safetensors").is_file():
+        return ["model.safetensors"], None
+    path = source / "model.safetensors.index.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"neither model.safetensors nor {path.name} in {source}; weights in another format "
+            "must be saved as safetensors first: model.save_pretrained(folder)"
+        )
+    index = json.loads(path.read_text(encoding="utf-8"))
+    files, there = sorted(set(index["weight_map"].values())), {x.name for x in source.iterdir()}
+    missing = [file for file in files if file not in there]
+    if missing:
+        raise FileNotFoundError(
+            f"{path.name} names {', '.join(missing)}, not in {source}; download the rest of it"
+        )
+    return files, index
+
+
+def shapes(path):
+    """The (name, shape) of every tensor of a safetensors file; no weight is read."""
+    with safe_open(path, "pt") as file:
+        return [(key, file.get_slice(key).get_shape()) for key in file.keys()]  # noqa: SIM118
+
+
+def write_json(path, value):
+    """Write a file as the Hub's own are written."""
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
