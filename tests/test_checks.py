@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from course_utils import checks
+from course_utils.checks import lesson_07
 from course_utils.checks.engine import Exercise, Mistake, examine, exercises, find
 from course_utils.checks.lesson_06 import refusing
 from course_utils.kv_cache import KVCache
@@ -87,6 +88,12 @@ PLANNED = {
         "query head i reading K/V head i mod g",
         "g and r confused",
         "n % g ≠ 0 accepted",
+    },
+    "07.mean_pool_kv": {
+        "every g-th head pooled, not neighbours",
+        "a sum for the mean",
+        "each mean repeated for all heads of its group",
+        "the columns pooled, not the rows",
     },
 }
 
@@ -601,6 +608,36 @@ def by_group(q, k, v):
     return output.view_as(q), weights
 
 
+def pool_by_loop(weight, n, g):
+    r, h = n // g, weight.shape[0] // n
+    pooled = torch.zeros(g * h, weight.shape[1])
+    for i in range(n):
+        rows = i // r * h + torch.arange(h)
+        pooled[rows] += (weight[i * h : (i + 1) * h] / r).float()
+    return pooled
+
+
+def pool_by_groups(weight, n, g):
+    heads = torch.stack(weight.chunk(n))
+    return torch.cat([heads[i * n // g : (i + 1) * n // g].mean(0) for i in range(g)])
+
+
+def pool_by_matrix(weight, n, g):
+    mean = torch.eye(g, dtype=weight.dtype).repeat_interleave(n // g, 1) / (n // g)
+    return (mean @ weight.reshape(n, -1)).reshape(-1, weight.shape[1])
+
+
+def pool_by_einsum(weight, n, g):
+    return torch.einsum("grhd->ghd", weight.view(g, n // g, -1, weight.shape[1])).flatten(0, 1) / (
+        n // g
+    )
+
+
+def pool_by_numpy(weight, n, g):
+    groups = weight.numpy().reshape(g, n // g, -1, weight.shape[1])
+    return torch.from_numpy(groups.mean(axis=1).reshape(-1, weight.shape[1]))
+
+
 class Layer(torch.nn.Module):
     """Grouped-query attention as a learner may write it."""
 
@@ -721,6 +758,14 @@ GOOD = {
         "half": refusing(in_half(by_five_letters)),
     },
     "06.GroupedQueryAttention": {"a class": Layer, "pytorch": LayerByPyTorch},
+    "07.mean_pool_kv": {
+        "loop": lesson_07.refusing(pool_by_loop),
+        "group by group": lesson_07.refusing(pool_by_groups),
+        "matrix": lesson_07.refusing(pool_by_matrix),
+        "einsum": lesson_07.refusing(pool_by_einsum),
+        "numpy": lesson_07.refusing(pool_by_numpy),
+        "half": lesson_07.refusing(in_half(pool_by_groups)),
+    },
 }
 
 
@@ -812,6 +857,7 @@ STUBS = {
     "04.decode_step": lambda q, k_new, v_new, cache: None,
     "05.multi_query_attention": stub,
     "06.grouped_query_attention": stub,
+    "07.mean_pool_kv": lambda weight, n_heads, n_kv_heads: ...,
 }
 
 
@@ -901,6 +947,7 @@ ACCEPTING = {
         "fold": by_loose_fold,
     },
     "06.GroupedQueryAttention": {"class": Accepts},
+    "07.mean_pool_kv": {"group by group": pool_by_groups},
 }
 
 
@@ -923,6 +970,33 @@ def test_a_right_answer_must_refuse_what_cannot_be_shared(name, way):
 )
 def test_a_refusal_is_a_value_error_with_both_numbers(fn, diagnosis):
     assert examine(find(GQA), fn).diagnosis == diagnosis
+
+
+def first_of_all(weight, n, g):
+    return weight[: len(weight) // n].repeat(g, 1)
+
+
+def pool_with_head_dim_first(weight, n, g):
+    return weight.reshape(len(weight) // n, g, n // g, -1).mean(2).reshape(-1, weight.shape[1])
+
+
+@pytest.mark.parametrize(
+    "fn, diagnosis",
+    [
+        (lambda w, n, g: pool_by_matrix(w, n, n // g), "g and r confused"),
+        (
+            lambda w, n, g: torch.cat([sum(w.chunk(n)) / n] * g),
+            "the mean of all heads for every group",
+        ),
+        (lambda w, n, g: pool_by_groups(w.T, n, g).T, "the columns pooled, not the rows"),
+        (lambda w, n, g: pool_by_groups(w.T, n, g), "something else"),
+        (pool_with_head_dim_first, "neighbouring rows averaged, not neighbouring heads"),
+        (lesson_07.refusing(lesson_07.strided), "every g-th head pooled, not neighbours"),
+        (first_of_all, "something else"),
+    ],
+)
+def test_a_mistake_in_pooling_is_known_in_another_spelling(fn, diagnosis):
+    assert examine(find("07.mean_pool_kv"), fn).diagnosis == diagnosis
 
 
 def test_refusing_too_little_does_not_hide_another_mistake():

@@ -1,0 +1,207 @@
+"""Exercise of lesson 07: make one K/V head out of a group of neighbours."""
+
+import torch
+
+from course_utils.checks.engine import Exercise, Mistake
+from course_utils.checks.lesson_06 import refusal
+from course_utils.conversion import first_head_kv, mean_pool_kv
+
+
+def probe(seed, n, g, h, d):
+    """k_proj.weight (n·h, d) in double precision, n and g."""
+    random = torch.Generator().manual_seed(seed)
+    return torch.randn(n * h, d, generator=random, dtype=torch.float64), n, g
+
+
+def pool(fn, weight, n_heads, n_kv_heads):
+    """What fn gives; where n % g is not 0, how it refuses."""
+    if n_heads % n_kv_heads == 0:
+        return fn(weight, n_heads, n_kv_heads)
+    return refusal(n_heads, n_kv_heads, lambda: fn(weight, n_heads, n_kv_heads))
+
+
+def refusing(fn, text="{} heads cannot be pooled to {}"):
+    """fn behind a check that says what text says of n and g."""
+
+    def careful(weight, n, g):
+        if n % g:
+            raise ValueError(text.format(n, g))
+        return fn(weight, n, g)
+
+    return careful
+
+
+def asserting(weight, n, g):
+    """Right, with an assert for a refusal."""
+    assert n % g == 0
+    return mean_pool_kv(weight, n, g)
+
+
+def unchecked(weight, n, g):
+    """Right where n % g == 0, and an error of PyTorch's elsewhere."""
+    return by_shape(weight.view(n, -1, weight.shape[1]).unflatten(0, (g, n // g)))
+
+
+def by_shape(groups):
+    """The mean of groups (g, r, h, d) over r, as (g·h, d)."""
+    return groups.mean(1).flatten(0, 1)
+
+
+def cut(weight, groups, members):
+    """The rows of weight cut into so many groups of so many heads, and pooled."""
+    return by_shape(weight.unflatten(0, (groups, members, -1)))
+
+
+def strided(weight, n, g):
+    """Head i in group i mod g."""
+    return weight.unflatten(0, (n // g, g, -1)).mean(0).flatten(0, 1)
+
+
+def columns(weight, n, g):
+    """The columns cut into heads: the input of the projection, not its output."""
+    return weight.unflatten(1, (g, n // g, -1)).mean(2).flatten(1, 2)
+
+
+def within_heads(weight, n, g):
+    """The h rows of each head averaged: (n, d)."""
+    return weight.unflatten(0, (n, -1)).mean(1)
+
+
+def neighbouring_rows(weight, n, g):
+    """Each row averaged with the r - 1 that follow it, all of the same head."""
+    return weight.unflatten(0, (-1, n // g)).mean(1)
+
+
+def last_head(weight, n, g):
+    """The last head of each group."""
+    return weight.unflatten(0, (g, n // g, -1))[:, -1].flatten(0, 1)
+
+
+def repeated(weight, n, g):
+    """Each group's mean in the place of each of its heads: (n·h, d)."""
+    groups = weight.unflatten(0, (g, n // g, -1))
+    return groups.mean(1, keepdim=True).expand_as(groups).flatten(0, 2)
+
+
+def of_all(weight, n, g):
+    """The mean of all heads, g times."""
+    return weight.unflatten(0, (n, -1)).mean(0).repeat(g, 1)
+
+
+MISTAKES = {
+    "every g-th head pooled, not neighbours": Mistake(
+        strided,
+        "Follow the heads: of six, 0 2 4 and 1 3 5 make two groups that way. But query head i "
+        "reads K/V head i // r, so neighbours belong together, 0 1 2 and 3 4 5: cut the rows into "
+        "(g, r, h), groups first.",
+    ),
+    "a sum for the mean": Mistake(
+        lambda weight, n, g: n // g * mean_pool_kv(weight, n, g),
+        "Keys r times as long make scores r times as large, and softmax a hard choice. Let all "
+        "heads be equal: their pooled head must be that head again. Divide by r.",
+    ),
+    "g and r confused": Mistake(
+        lambda weight, n, g: cut(weight, n // g, g),
+        "You made r groups of g heads. n_kv_heads is how many groups there are; in each are "
+        "r = n_heads // n_kv_heads heads.",
+    ),
+    "the columns pooled, not the rows": Mistake(
+        columns,
+        "nn.Linear keeps its weight as (out, in): the n · h rows make the heads, a column is one "
+        "number of the input x, which every head reads. Cut axis 0.",
+    ),
+    "the first head of each group kept": Mistake(
+        first_head_kv,
+        "The other r - 1 heads of a group are lost. The lesson compares with that; here every "
+        "head counts 1 / r.",
+    ),
+    "the last head of each group kept": Mistake(
+        last_head,
+        "Each head of a group overwrote the one before it. Add them up, and divide by r.",
+    ),
+    "the first g heads kept": Mistake(
+        lambda weight, n, g: weight[: len(weight) // n * g],
+        "That drops n - g heads. Each group of r neighbours gives one head, their mean.",
+    ),
+    "the rows within a head averaged": Mistake(
+        within_heads,
+        "Of each head one row is left: h is 1 now. Row 0 of the heads of a group makes row 0 of "
+        "the pooled head, row 1 makes row 1: the mean is over heads, the axis of length r.",
+    ),
+    "neighbouring rows averaged, not neighbouring heads": Mistake(
+        neighbouring_rows,
+        "The shape is right. But rows that lie side by side are of one head: from row i of a head "
+        "to row i of the next it is h rows. Cut into (g, r, h), not (g, h, r).",
+    ),
+    "each mean repeated for all heads of its group": Mistake(
+        repeated,
+        "There are n heads still, r equal ones a group, and the cache is as large as before. "
+        "Return each mean once, g · h rows: attention shares it.",
+    ),
+    "one mean of all heads": Mistake(
+        lambda weight, n, g: mean_pool_kv(weight, n, 1),
+        "That is right for g = 1 only, multi-query attention. Each group has a mean of its own.",
+    ),
+    "the mean of all heads for every group": Mistake(
+        of_all,
+        "The shape is right, but all groups have the same head, the mean of all n. Each group has "
+        "a mean of its own, over its r heads.",
+    ),
+    "the result left in groups": Mistake(
+        lambda weight, n, g: mean_pool_kv(weight, n, g).unflatten(0, (g, -1)),
+        "The numbers are right, on three axes. nn.Linear needs two, (g · h, d): flatten(0, 1).",
+    ),
+    "the result transposed": Mistake(
+        lambda weight, n, g: mean_pool_kv(weight, n, g).T,
+        "The numbers are right. nn.Linear keeps its weight as (out, in), (g · h, d): no .T.",
+    ),
+    "n % g ≠ 0 accepted": Mistake(
+        lambda weight, n, g: cut(weight, g, n // g),
+        "Six heads cannot be pooled evenly to four, yet an answer came out, and nobody would have "
+        "noticed. Raise a ValueError.",
+    ),
+    "n % g ≠ 0 left to PyTorch": Mistake(
+        unchecked,
+        "All else is right. But PyTorch speaks of shapes of its own making; raise a ValueError "
+        "first, with n and g in its text.",
+    ),
+    "an assert for a ValueError": Mistake(
+        asserting,
+        "All else is right. But python -O skips every assert, and this one does not say what n and "
+        "g are: raise a ValueError with both numbers.",
+    ),
+    "a ValueError without both numbers": Mistake(
+        refusing(mean_pool_kv, "this does not fit"),
+        "All else is right. Say in the text of the error what n and g are: it saves the reader "
+        "a search.",
+    ),
+}
+
+EXERCISES = {
+    "07.mean_pool_kv": Exercise(
+        reference=mean_pool_kv,
+        probes=[
+            probe(25, 6, 2, 5, 12),
+            probe(26, 12, 4, 7, 24),
+            probe(27, 6, 3, 4, 18),
+            probe(28, 5, 5, 3, 10),
+            probe(29, 6, 1, 5, 12),
+            probe(30, 6, 4, 2, 12),
+        ],
+        returns=("the pooled weight",),
+        mistakes=MISTAKES,
+        hints=(
+            "The rows of weight are the heads, one under the other: rows 0 to h - 1 are head 0, "
+            "the next h are head 1.",
+            "r = n_heads // n_kv_heads neighbours make a group: weight.unflatten(0, "
+            "(n_kv_heads, r, -1)) is (g, r, h, d), a view.",
+            "The mean over axis 1 leaves (g, h, d), and flatten(0, 1) lays the heads one under the "
+            "other again. Where n % g is not 0, raise a ValueError first.",
+            "r, rest = divmod(n_heads, n_kv_heads)\n"
+            "if rest:\n"
+            '    raise ValueError(f"{n_heads} heads cannot be pooled evenly to {n_kv_heads}")\n'
+            "return weight.unflatten(0, (n_kv_heads, r, -1)).mean(dim=1).flatten(0, 1)",
+        ),
+        play=pool,
+    )
+}
