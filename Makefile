@@ -18,6 +18,9 @@ notebooks: .venv/.ready  ## run all lessons and store their outputs
 		--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False \
 		notebooks/*.ipynb
 
+bench: .venv/.ready  ## what a decode step costs on this machine, into data/results
+	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.roofline
+
 bench-widgets: .venv/.browser  ## the flipbook against ipywidgets.interact, in a real browser
 	$(BIN)/python -m tests.browser.bench_flipbook
 
@@ -45,4 +48,4 @@ help:
 	@$(BIN)/python -m tests.browser.lab 2>/dev/null || { $(BIN)/playwright install chromium && $(BIN)/python -m tests.browser.lab; }
 	@touch $@
 
-.PHONY: lab test notebooks bench-widgets wheel constraints clean help
+.PHONY: lab test notebooks bench bench-widgets wheel constraints clean help

@@ -1,0 +1,178 @@
+"""How long a decode step takes on this machine, and how long it must take.
+
+A step reads all keys and values once and does 4 · n · s · h flop with them. The machine sets two
+speeds, so it takes at least the longer of bytes / bandwidth and flop / peak: the roofline. Times
+are in milliseconds. n query heads, g key/value heads, h head_dim, s tokens.
+
+    python -m course_utils.roofline    writes data/results/decode_<hardware>.csv (make bench)
+"""
+
+import os
+import platform
+import re
+import statistics
+import time
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from tqdm import tqdm
+
+from course_utils import data_path
+from course_utils.attention import attention, decode_attention
+from course_utils.kv_cache import KVCache
+
+COLD = 2**28  # bytes: more than the caches of a processor hold
+
+
+def decode_bytes(n_kv_heads, head_dim, n_tokens, bytes_per_element=4):
+    """Bytes of K and V that a decode step of one layer reads: 2 · g · h · s elements.
+
+    >>> decode_bytes(n_kv_heads=8, head_dim=128, n_tokens=4096)
+    33554432
+    """
+    return 2 * n_kv_heads * head_dim * n_tokens * bytes_per_element
+
+
+def decode_flop(n_heads, head_dim, n_tokens):
+    """Additions and multiplications of a decode step of one layer: 4 · n · h · s, whatever g is.
+
+    A query and a key make 2 · h, a weight and a value as many; the softmax is left out.
+
+    >>> decode_flop(n_heads=32, head_dim=128, n_tokens=4096)
+    67108864
+    """
+    return 4 * n_heads * head_dim * n_tokens
+
+
+def bandwidth():
+    """Bytes a second that one thread reads from memory: the fastest of 20 sums over 256 MiB."""
+    x = torch.ones(COLD // 4)
+    return x.nbytes / min(seconds(x.sum) for _ in range(20))
+
+
+def peak(dtype=torch.float32):
+    """Flop a second of one thread: the fastest of 20 products of two 1024 × 1024 matrices."""
+    x = torch.ones(1024, 1024, dtype=dtype)
+    return 2 * 1024**3 / min(seconds(torch.mm, x, x) for _ in range(20))
+
+
+def repeated(q, k, v):
+    """Grouped attention the slow way: K and V copied to n heads, as `repeat_kv` does."""
+    r = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(r, dim=1), v.repeat_interleave(r, dim=1)
+    return scaled_dot_product_attention(q, k, v)
+
+
+def enable_gqa(q, k, v):
+    """PyTorch's own grouped attention, asked for with its flag."""
+    return scaled_dot_product_attention(q, k, v, enable_gqa=True)
+
+
+def as_rows(q, k, v):
+    """PyTorch's attention without the flag: the queries of a group as r rows of one K/V head."""
+    b, n, _, h = q.shape
+    return scaled_dot_product_attention(q.reshape(b, k.shape[1], -1, h), k, v).view(b, n, 1, h)
+
+
+FORMS = {
+    "decode_attention": decode_attention,
+    "attention": lambda q, k, v: attention(q, k, v)[0],
+    "SDPA, groups as rows": as_rows,
+    "SDPA, enable_gqa": enable_gqa,
+}
+REPEATED = {"SDPA, repeat_kv": repeated}  # on its own: what follows so many writes is slowed down
+
+
+def decode_times(forms, n_heads, n_kv_heads, head_dim, n_tokens, dtype=torch.float32, repeats=9):
+    """Milliseconds of a decode step in each form: {name: (lower quartile, median, upper quartile)}.
+
+    forms {name: function of q (1, n, 1, h), k and v (1, g, s, h)}. They take turns, and each turn
+    reads K and V that the processor has not read lately: in a model, other layers come between.
+
+    >>> times = decode_times({"SDPA": enable_gqa}, 4, 2, head_dim=8, n_tokens=64, repeats=3)
+    >>> low, median, high = times["SDPA"]
+    >>> 0 < low <= median <= high
+    True
+    """
+    shape = 1, n_kv_heads, n_tokens + 1, head_dim  # one more: a cache is seldom just full
+    copies = max(2, COLD // (2 * dtype.itemsize * n_kv_heads * n_tokens * head_dim))
+    caches = torch.ones(copies, 2, *shape, dtype=dtype)[..., :n_tokens, :]
+    q = torch.ones(1, n_heads, 1, head_dim, dtype=dtype)
+    taken, turn = {name: [] for name in forms}, 0
+    for _ in range(repeats + 1):
+        for name, form in forms.items():
+            turn += 1
+            taken[name].append(1000 * seconds(form, q, *caches[turn % copies]))
+    return {name: tuple(statistics.quantiles(x[1:], n=4)) for name, x in taken.items()}
+
+
+def append_time(n_kv_heads, head_dim, n_tokens, dtype=torch.float32, repeats=99):
+    """Milliseconds to append one token to a `KVCache` that holds n_tokens: quartiles, as above."""
+    cache = KVCache(1, n_kv_heads, n_tokens + repeats, head_dim, dtype)
+    new = torch.ones(1, n_kv_heads, 1, head_dim, dtype=dtype)
+    cache.n_tokens = n_tokens
+    taken = [1000 * seconds(cache.append, new, new) for _ in range(repeats)]
+    return tuple(statistics.quantiles(taken, n=4))
+
+
+def seconds(function, *arguments):
+    """Seconds that one call takes."""
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def hardware():
+    """The name of this machine's processor, as its system gives it, and its cores."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else []
+    return f"{(names or [platform.processor() or platform.machine()])[0]}, {os.cpu_count()} cores"
+
+
+def main():
+    """Time every form for every g, context and dtype on one thread; print and write the table."""
+    torch.set_num_threads(1)
+    n, h, machine, rows = 32, 128, hardware(), []
+    speeds = {dtype: (bandwidth(), peak(dtype)) for dtype in (torch.float32, torch.bfloat16)}
+    for dtype, (byte_rate, flop_rate) in speeds.items():
+        print(f"{machine}, one thread, {dtype}: reads {byte_rate / 1e9:.1f} GB/s, ", end="")
+        print(f"computes {flop_rate / 1e9:.0f} Gflop/s")
+    cells = product(speeds, (1024, 4096, 16384), (32, 16, 8, 4, 2, 1))
+    for dtype, s, g in tqdm(list(cells)):
+        times = decode_times(FORMS, n, g, h, s, dtype)
+        times |= decode_times(REPEATED, n, g, h, s, dtype)
+        times["KVCache.append"] = append_time(g, h, s, dtype)
+        byte_rate, flop_rate = speeds[dtype]
+        for form, (low, median, high) in times.items():
+            rows.append(
+                {
+                    "hardware": machine,
+                    "torch": torch.__version__,
+                    "dtype": str(dtype).removeprefix("torch."),
+                    "n_heads": n,
+                    "n_kv_heads": g,
+                    "head_dim": h,
+                    "n_tokens": s,
+                    "form": form,
+                    "low_ms": low,
+                    "median_ms": median,
+                    "high_ms": high,
+                    "bytes_ms": 1000 * decode_bytes(g, h, s, dtype.itemsize) / byte_rate,
+                    "flop_ms": 1000 * decode_flop(n, h, s) / flop_rate,
+                }
+            )
+    table = pd.DataFrame(rows)
+    name = re.sub(r"[^a-z0-9]+", "-", machine.lower())
+    table.to_csv(data_path("results") / f"decode_{name}.csv", index=False, float_format="%.4f")
+    table["roof"] = table[["bytes_ms", "flop_ms"]].max(axis=1)
+    medians = table.pivot_table(
+        "median_ms", ["dtype", "n_tokens", "n_kv_heads", "roof"], "form", sort=False
+    )
+    print(medians.round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()
