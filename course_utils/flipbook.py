@@ -4,7 +4,7 @@ import base64
 
 import traitlets
 
-from course_utils.figures import CSS_DPI, as_shown, png
+from course_utils.figures import CSS_DPI, png
 from course_utils.slider import Slider
 
 
@@ -27,8 +27,6 @@ class Flipbook(Slider):
     alts = traitlets.List(traitlets.Unicode()).tag(sync=True)
     frames = traitlets.List(traitlets.Bytes()).tag(sync=True)  # PNG, twice as wide as shown
     width = traitlets.Float().tag(sync=True)  # as shown, in CSS pixels
-
-    _ipython_display_ = None  # ipywidgets 7 would show the widget without its picture
 
     def __init__(self, render, label, values, alt=None):
         values = list(values)
@@ -54,5 +52,5 @@ class Flipbook(Slider):
         data, metadata = super()._repr_mimebundle_(**kwargs)
         alt = self.alts[self.index]
         data["image/png"] = base64.b64encode(self.frames[self.index]).decode()
-        data["text/plain"] = f"{self.label}: {', '.join(self.texts)}. At {self.value}: {alt}"
-        return as_shown(data), metadata | {"image/png": {"width": self.width, "alt": alt}}
+        data["text/plain"] += f": {alt}"
+        return data, metadata | {"image/png": {"width": self.width, "alt": alt}}

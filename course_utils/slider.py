@@ -5,6 +5,8 @@ from pathlib import Path
 import anywidget
 import traitlets
 
+from course_utils.figures import as_shown
+
 
 class Slider(anywidget.AnyWidget):
     """A slider over `values`, named by `label`, that shows a value as `text(value)`.
@@ -26,6 +28,7 @@ class Slider(anywidget.AnyWidget):
     texts = traitlets.List(traitlets.Unicode()).tag(sync=True)  # what the slider says
     index = traitlets.Int(0).tag(sync=True)
     value = traitlets.Any()
+    _ipython_display_ = None  # ipywidgets 7 would show the widget without its words
 
     def __init__(self, label, values, text=str, **traits):
         self.values, self.text = list(values), text
@@ -43,6 +46,13 @@ class Slider(anywidget.AnyWidget):
             self.values, self.texts = values, [self.text(value) for value in values]
             self.index = index
             self.value = value  # where the index is the same as before
+
+    def _repr_mimebundle_(self, **kwargs):
+        """The widget and, for readers without one, what it offers and where it stands."""
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        at = self.texts[self.index]
+        data["text/plain"] = f"{self.label}: {', '.join(self.texts)}. At {at}"
+        return as_shown(data), metadata
 
     @traitlets.validate("value")
     def _known_value(self, proposal):
