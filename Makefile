@@ -17,6 +17,7 @@ notebooks: .venv/.ready  ## run all lessons and store their outputs
 	COURSE_OUTPUTS=stored OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False \
 		notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --inplace --coalesce-streams notebooks/*.ipynb  # a progress bar is one line
 
 bench: .venv/.ready  ## what a decode step costs on this machine, into data/results
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.roofline

@@ -1,7 +1,9 @@
-"""The pictures of lessons 02 to 06 show the numbers they are given, and keep still in a flipbook."""
+"""The pictures of lessons 02 to 07 show the numbers they are given, and keep still in a flipbook."""
 
 import copy
 import io
+import itertools
+import math
 
 import matplotlib.colors
 import pytest
@@ -40,25 +42,87 @@ def causal(s=4):
 
 
 def dial(g, n=16):
-    """What `hero` is given: keys, bytes and accuracies that name their g."""
+    """What `hero` is given: keys, bytes, accuracies and times that name their g."""
     keys = torch.randn(g, 3, 5, generator=torch.Generator().manual_seed(g))
     every_g = [one for one in range(1, n + 1) if n % one == 0]
     quality = {one: [one / n, one / n / 2] for one in every_g}
-    return n, keys, {one: one * 2**30 for one in every_g}, quality, "a model"
+    times = {one: (one - 0.25, one + 0.25, one + 1.5) for one in every_g}
+    return n, keys, {one: one * 2**30 for one in every_g}, quality, times, "a model"
+
+
+def seeds(mean):
+    """Three accuracies with this mean."""
+    return [mean - 0.04, mean + 0.03, mean + 0.01]
+
+
+BYTES = {8: 512, 4: 256, 2: 128, 1: 64}
+QUALITY = {
+    "6 steps": {
+        "width": {8: seeds(0.9), 4: seeds(0.8), 2: seeds(0.65), 1: seeds(0.45)},
+        "weights": {8: seeds(0.9), 4: seeds(0.85), 2: seeds(0.5), 1: seeds(0.48)},
+    },
+    "9 steps": {
+        "width": {8: [1, 1, 1], 4: [1, 1, 1], 2: [1, 0.98, 0.99], 1: seeds(0.6)},
+        "weights": {8: [1, 1, 1], 4: [1, 1, 1], 2: seeds(0.94), 1: seeds(0.7)},
+    },
+}
+CURVES = {
+    "g = 8": [[(0, 0.1), (30, 0.7), (60, 0.9)], [(0, 0.2), (30, 0.8), (60, 1.0)]],
+    "g = 4": [[(0, 0.1), (30, 0.5), (60, 0.94)], [(0, 0.1), (30, 0.6), (60, 0.94)]],
+    "g = 1": [[(0, 0.1), (30, 0.2), (60, 0.3)], [(0, 0.1), (30, 0.3), (60, 0.4)]],
+}
+MINE = {"g = 4": [[(0, 0.15), (30, 0.45), (60, 0.93)]], "g = 1": [[(0, 0.05), (30, 0.25)]]}
+CONVERTED = {
+    g: {
+        "mean": {0: seeds(0.3), 0.05: seeds(0.4), 0.1: seeds(0.5 + g / 20)},
+        "first": {0: seeds(0.27 + g / 40), 0.05: seeds(0.39), 0.1: seeds(0.58)},
+        "random": {0: seeds(0.11), 0.05: seeds(0.12), 0.1: seeds(0.13)},
+    }
+    for g in (4, 2, 1)
+}
+SCRATCH = {4: seeds(0.8), 2: seeds(0.6), 1: seeds(0.5)}
+DIVERSITY = {
+    "distance": {
+        "trained": {4: seeds(0.8), 2: seeds(0.6), 1: seeds(0.4)},
+        "random": {4: seeds(0.9), 2: seeds(0.88), 1: seeds(0.91)},
+    },
+    "rank": {
+        "trained": {4: [9, 10, 11], 2: [6, 7, 8], 1: [3.5, 3.6, 3.7]},
+        "random": {4: [3, 3.1, 3.2], 2: [6, 6.5, 7], 1: [7.9, 8, 8.1]},
+        "bound": {4: 32, 2: 16, 1: 8},
+    },
+}
+READING = {8: 8.0, 4: 4.0, 2: 2.0, 1: 1.0}
+COMPUTING = {8: 2.9, 4: 2.9, 2: 2.8, 1: 2.8}
+
+
+def steps(context, every_g=(8, 4, 2, 1)):
+    """What `roofline` is given for a context: two ways to compute, and two predictions."""
+    measured = {
+        "ours": {g: (context * (g + 3), context * (g + 4), context * (g + 7)) for g in every_g},
+        "theirs": {g: (context * 10, context * 12, context * 13) for g in every_g},
+    }
+    floors = ({g: context * x for g, x in floor.items()} for floor in (READING, COMPUTING))
+    return measured, *floors, f"{context} tokens", (0.5, 60)
 
 
 FIGURES = {
     "appending": ([10, 100], [1.0, 10.0], [2.0, 1.0]),
     "cache_bars": (["a", "b"], [8000, 6000], [1000, 2000]),
     "changes": (torch.tensor([0, 0, 0.7, 1.4]), some(4), WORDS, 2),
+    "conversion": (CONVERTED, SCRATCH, 0.95),
     "columns": ([torch.arange(24).view(2, 12)], ["x"], "A title", 12, 4),
     "decoding": (3, WORDS),
+    "diversity": (DIVERSITY,),
     "found": ([some(3, 3), torch.eye(3)], ["a", "b"], WORDS[:3]),
+    "frontier": (BYTES, QUALITY, 2),
     "hero": dial(4),
+    "learning_curves": (CURVES, MINE),
     "lookup": (some(4, 4).tril(), [0, 0, 3], WORDS[:3], "A title"),
     "masks": ([causal_mask(2, 4), causal_mask(4, 4)], ["a", "b"]),
     "model_map": (MODELS, {"mine": (9, 9)}),
     "published": (ROWS,),
+    "roofline": steps(1),
     "sees": (causal(), WORDS, 2),
     "spread": ({"a": [0.1, 0.2], "b": [0.5] * 9}, "A title", "x"),
 }
@@ -387,7 +451,8 @@ def test_models_are_counted_by_kind():
 
 @pytest.mark.parametrize("n, g", [*((16, g) for g in (1, 2, 4, 8, 16)), (4, 2), (12, 3)])
 def test_the_dial_shows_what_g_does(n, g):
-    wires, _, alike, memory, quality = figures.hero(*dial(g, n)).axes[:5]
+    figure = figures.hero(*dial(g, n))
+    wires, _, alike, memory, time, quality = figure.axes[:6]
     strands = [line.get_xdata() for line in wires.lines]
     r = n // g
     assert [x[0] for x in strands] == list(range(n))
@@ -400,6 +465,18 @@ def test_the_dial_shows_what_g_does(n, g):
     assert [bar.get_height() for bar in filled] == [g]
     less = f"\n{r}× less" if r > 1 else ""
     assert words(memory.texts) == [f"{g} GiB{less}"]
+    assert [bar.get_height() for bar in time.patches if not bar.get_hatch()] == [g + 0.25]
+    _, _, times = dial(g, n)[2:5]
+    assert [bar.get_height() for bar in time.patches] == [x for _, x, _ in times.values()]
+    (ranges,) = time.collections
+    assert [ends[:, 1].tolist() for ends in ranges.get_segments()] == [
+        [low, high] for low, _, high in times.values()
+    ]
+    faster = f"{(n + 0.25) / (g + 0.25):.2g}× faster"
+    assert words(time.texts) == [f"{g + 0.25:.1f} ms" + f"\n{faster}" * (r > 1)]
+    assert f"A decode step: {g + 0.25:.1f} ms" + f", {faster}" * (r > 1) + "." in figure.alt
+    every_g = [str(one) for one in times]
+    assert all(words(x.get_xticklabels()) == every_g for x in (memory, time, quality))
     assert words(quality.texts) == [f"{g * 3 / 4 / n:.2f}"]
 
 
@@ -414,6 +491,352 @@ def test_the_key_maps_are_what_each_head_reads(n, g):
         expected[y : y + 3, x : x + 5] = keys[i // (n // g)]
         assert axes.get_xlim()[1] > x + 5 and axes.get_ylim()[0] > y + 3
     torch.testing.assert_close(drawn, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_step_that_takes_longer_is_called_slower():
+    given = list(dial(4))
+    given[4][4] = (16, 32.5, 33)
+    figure = figures.hero(*given)
+    assert words(figure.axes[4].texts) == ["32.5 ms\n2× slower"]
+    assert "32.5 ms, 2× slower" in figure.alt
+
+
+@pytest.mark.parametrize(
+    "m, t", [*enumerate([12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26], 2)]
+)
+def test_an_interval_is_students(m, t):
+    mean, half = figures.interval([1.0] + [0.0] * (m - 1))  # a standard deviation of 1/√m
+    assert (mean, half) == (pytest.approx(1 / m), pytest.approx(t / m))
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [0.0] * 11])
+def test_an_interval_needs_two_to_ten_values(values):
+    with pytest.raises((ValueError, IndexError)):
+        figures.interval(values)
+
+
+def clusters(axes):
+    """The marks with their intervals, and the dots, by label: {label: (marks, intervals, dots)}."""
+    found = {}
+    for container in axes.containers:
+        line, _, (ranges,) = container.lines
+        dots = [
+            other.get_xydata().tolist()
+            for other in axes.lines
+            if other.get_marker() == "." and other.get_color() == line.get_color()
+        ]
+        intervals = [ends[:, 1].tolist() for ends in ranges.get_segments()]
+        found[container.get_label()] = (line.get_xydata().tolist(), intervals, dots)
+    return found
+
+
+def assert_clusters(drawn, samples):
+    """Each sample is drawn as its mean, its interval and its seeds; returns the marks' places."""
+    marks, intervals, dots = drawn
+    expected = [figures.interval(x) for x in samples]
+    assert [y for _, y in marks] == pytest.approx([mean for mean, _ in expected])
+    for interval, (mean, half) in zip(intervals, expected, strict=True):
+        assert interval == pytest.approx([mean - half, mean + half])
+    assert [[y for _, y in cloud] for cloud in dots] == samples
+    assert all(len({x for x, _ in cloud}) == 1 for cloud in dots)
+    return [x for x, _ in marks]
+
+
+@pytest.mark.parametrize("name", ["frontier", "conversion", "diversity", "roofline"])
+def test_a_legend_tells_lines_apart_without_colour(name):
+    figure = draw(name)
+    (legend,) = figure.legends
+    named = {c.get_label(): c.lines[0] for c in figure.axes[0].containers}
+    assert [text for text in words(legend.get_texts()) if text != "least possible"] == [*named]
+    looks = [(x.get_marker(), x.get_linestyle(), x.get_color()) for x in named.values()]
+    assert all(len(set(look)) == len(named) > 1 for look in zip(*looks, strict=True))
+    figure.draw_without_rendering()
+    assert legend.get_window_extent().y1 <= min(x.get_tightbbox().y0 for x in figure.axes)
+
+
+@pytest.mark.parametrize("g", BYTES)
+def test_the_frontier_shows_every_seed_at_its_bytes(g):
+    figure = figures.frontier(BYTES, QUALITY, g)
+    for axes, (panel, labels) in zip(figure.axes, QUALITY.items(), strict=True):
+        assert axes.get_title(loc="left") == panel
+        drawn = clusters(axes)
+        places = {
+            label: assert_clusters(drawn[label], list(of.values())) for label, of in labels.items()
+        }
+        for x, width, weights in zip(BYTES.values(), *places.values(), strict=True):
+            apart = 1.1 if x < 512 else 1  # at g = n both are one model
+            assert x / 1.2 < width <= x <= weights < x * 1.2 and weights / width >= apart
+        dots = [[x for (x, *_), *_ in drawn[label][2]] for label in labels]
+        assert (dots[0][0] == dots[1][0]) and (dots[0][1] < dots[1][1])
+        now = [line.get_xydata()[0].tolist() for line in axes.lines if line.get_markersize() == 13]
+        index = list(BYTES).index(g)
+        both = [drawn[label][0][index] for label in labels]
+        assert now == both[: 1 if g == 8 else 2]
+        assert [c.lines[0].get_markevery() for c in axes.containers] == [[0, 1, 2, 3], [1, 2, 3]]
+        assert words(axes.texts) == [f"{y:.2f}".removeprefix("0") for _, y in now]
+        assert (axes.get_xscale(), axes.get_ylim()) == ("log", (0, 1.05))
+        assert axes.get_xticks().tolist() == list(BYTES.values())
+        assert words(axes.get_xticklabels()) == [
+            "512 B\ng = 8",
+            "256 B\ng = 4",
+            "128 B\ng = 2",
+            "64 B\ng = 1",
+        ]
+
+
+@pytest.mark.parametrize(
+    "g, said",
+    [
+        (8, "g = 8: the whole cache; .90 right after 6 steps, 1.00 after 9 steps"),
+        (4, "g = 4: half the cache; .80 right after 6 steps, 1.00 after 9 steps"),
+        (2, "g = 2: a quarter of the cache; .65 right after 6 steps, .99 after 9 steps"),
+        (1, "g = 1: an eighth of the cache; .45 right after 6 steps, .60 after 9 steps"),
+    ],
+)
+def test_the_frontier_says_what_this_g_costs_and_gets(g, said):
+    figure = figures.frontier(BYTES, QUALITY, g)
+    assert figure.get_suptitle() == said
+    means = {
+        panel: [f"{figures.interval(x[g])[0]:.2f}".removeprefix("0") for x in labels.values()]
+        for panel, labels in QUALITY.items()
+    }
+    assert f"{BYTES[g]} bytes, {said.split(': ')[1].split(';')[0]}" in figure.alt
+    for panel, (width, weights) in means.items():
+        assert f"after {panel}, {width} with width, {weights} with weights" in figure.alt
+
+
+def test_what_is_not_meant_now_is_outlined():
+    def fills(axes):
+        return [c.lines[0].get_markerfacecolor() for c in axes.containers]
+
+    frontier, conversion, diversity = (
+        draw(name).axes[0] for name in ("frontier", "conversion", "diversity")
+    )
+    assert fills(frontier) == ["white", "white"]
+    assert "white" not in fills(conversion)
+    assert [fill == "white" for fill in fills(diversity)] == [False, True]
+    now = [line for line in frontier.lines if line.get_markersize() == 13]
+    assert [(x.get_marker(), x.get_markerfacecolor()) for x in now] == [
+        (c.lines[0].get_marker(), c.lines[0].get_color()) for c in frontier.containers
+    ]
+
+
+def test_models_that_differ_at_n_are_drawn_apart():
+    quality = copy.deepcopy(QUALITY)
+    quality["6 steps"]["weights"][8] = seeds(0.8)
+    drawn = clusters(figures.frontier(BYTES, quality, 8).axes[0])
+    width, weights = (drawn[label][0][0] for label in ("width", "weights"))
+    assert weights[0] / width[0] > 1.1 and (width[1], weights[1]) == pytest.approx((0.9, 0.8))
+    assert words(figures.frontier(BYTES, quality, 8).axes[0].texts) == [".90", ".80"]
+
+
+def test_another_share_of_the_cache_is_a_fraction():
+    figure = figures.frontier({6: 600, 1: 100}, {"x": {"y": {6: [1, 1], 1: [0, 1]}}}, 1)
+    assert figure.get_suptitle() == "g = 1: 1/6 of the cache; .50 right after x"
+
+
+@pytest.mark.parametrize("mine", [None, MINE])
+def test_every_seed_has_its_learning_curve(mine):
+    (axes,) = figures.learning_curves(CURVES, mine).axes
+    thin = [line for line in axes.lines if line.get_linewidth() < 1.4]
+    assert [(x.get_label(), [*map(tuple, x.get_xydata().tolist())]) for x in thin] == [
+        (label, run) for label, runs in CURVES.items() for run in runs
+    ]
+    assert len({(x.get_color(), x.get_linestyle()) for x in thin}) == len(CURVES)
+    ends = [x.get_xydata().tolist() for x in axes.lines if x.get_linestyle() == "None"]
+    assert [place for (place,) in ends] == [[60, pytest.approx(y)] for y in (0.95, 0.94, 0.35)]
+    yours = {x.get_label(): x for x in axes.lines if x.get_linewidth() > 3}
+    expected = {f"yours, {label}": run for label, (run,) in (mine or {}).items()}
+    assert {k: [*map(tuple, x.get_xydata().tolist())] for k, x in yours.items()} == expected
+    colour = {x.get_label(): x.get_color() for x in thin}
+    assert all(x.get_color() == colour[label.split(", ")[1]] for label, x in yours.items())
+    assert list(colour.values()) == [x[0] for x in figures.trade_off.STYLES[:3]]  # mine or not
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 60), (0, 1.05))
+
+
+def test_curves_are_named_where_they_end_and_names_do_not_overlap():
+    figure = figures.learning_curves(CURVES, MINE)
+    (axes,) = figure.axes
+    assert {t.get_text(): t.xy for t in axes.texts} == {
+        "g = 8: .95": (60, 0.95), "g = 4: .94": (60, 0.94), "g = 1: .35": (60, pytest.approx(0.35)),
+        "yours, g = 4: .93": (60, 0.93), "yours, g = 1: .25": (30, 0.25),
+    }  # fmt: skip
+    figure.draw_without_rendering()
+    boxes = [t.get_bbox_patch().get_window_extent() for t in axes.texts]  # without their lines
+    assert sum(box.x0 > axes.bbox.x1 for box in boxes) == 4
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+@pytest.mark.parametrize(
+    "worst, title",
+    [
+        (0.5, "After 60 steps g = 8 gets .95 right and g = 1 gets .40"),
+        (1.5, "After 60 steps g = 1 gets .90 right and g = 4 gets .85"),
+    ],
+)
+def test_learning_curves_say_who_got_furthest(worst, title):
+    curves = copy.deepcopy(CURVES)
+    curves["g = 1"][1][-1] = (60, worst)
+    if worst > 1:
+        curves["g = 8"][0][-1] = (60, 0.72)
+        curves["g = 4"][0][-1] = (60, 0.76)
+    figure = figures.learning_curves(curves)
+    assert figure.axes[0].get_title(loc="left") == title
+    assert title in figure.alt
+
+
+def test_yours_are_told():
+    alt = figures.learning_curves(CURVES, MINE).alt
+    assert "yours, g = 4 .93 at step 60; yours, g = 1 .25 at step 30" in alt
+
+
+def test_conversions_are_drawn_at_every_share():
+    figure = figures.conversion(CONVERTED, SCRATCH, 0.95)
+    for axes, (g, methods) in zip(figure.axes, CONVERTED.items(), strict=True):
+        assert axes.get_title(loc="left") == f"g = {g}"
+        drawn = clusters(axes)
+        places = [assert_clusters(drawn[x], list(of.values())) for x, of in methods.items()]
+        for share, at in enumerate(zip(*places, strict=True)):
+            assert list(at) == sorted(set(at)) and all(abs(x - share) < 0.5 for x in at)
+        level = figures.interval(SCRATCH[g])[0]
+        across = [line.get_ydata() for line in axes.lines if list(line.get_xdata()) == [0, 1]]
+        assert [list(y) for y in across] == [[0.95, 0.95], [level, level]]
+        assert {t.get_text(): t.xy[1] for t in axes.texts} == {
+            "MHA it came from .95": 0.95, f"from scratch {level:.2f}".replace("0.", "."): level,
+        }  # fmt: skip
+        assert words(axes.get_xticklabels()) == ["converted", "+5 %", "+10 %"]
+        assert axes.get_ylim() == (0, 1.05)
+        random = ", ".join([f"g = {g}: mean .30 → .40 → {0.5 + g / 20:.2f}".replace("0.", ".")])
+        assert random in figure.alt
+    assert "random .11 → .12 → .13, from scratch .60" in figure.alt
+
+
+@pytest.mark.parametrize("scratch", [0.5, 0.8, 0.82, 0.9, 0.95, 0.98])
+def test_the_two_levels_are_named_apart(scratch):
+    figure = figures.conversion(CONVERTED, {g: seeds(scratch) for g in CONVERTED}, 0.95)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        above, below = (t.get_window_extent() for t in axes.texts)
+        assert below.y1 <= above.y0
+
+
+@pytest.mark.parametrize(
+    "first, before, after", [("mean", 0, 1), ("first", 2, 1), ("random", 0, 0)]
+)
+def test_conversion_counts_where_the_interval_of_the_first_method_is_above_the_others(
+    first, before, after
+):
+    def of(start, end):
+        return {
+            share: [x - 0.01, x, x + 0.01] for share, x in ((0, start), (0.05, 0.5), (0.1, end))
+        }
+
+    accuracy = {  # each interval is 0.025 wide, up and down
+        4: {"mean": of(0.30, 0.90), "first": of(0.40, 0.60), "random": of(0.1, 0.1)},
+        2: {"mean": of(0.30, 0.62), "first": of(0.36, 0.58), "random": of(0.1, 0.1)},
+        1: {"mean": of(0.34, 0.30), "first": of(0.30, 0.40), "random": of(0.1, 0.1)},
+    }
+    accuracy = {g: {first: methods[first]} | methods for g, methods in accuracy.items()}
+    figure = figures.conversion(accuracy, SCRATCH, 0.95)
+    title = (
+        f"“{first}” is clearly ahead in {before} of 3 panels as converted, "
+        f"in {after} after 10 % uptraining"
+    )
+    assert figure.get_suptitle() == title
+    assert title in figure.alt
+
+
+def test_diversity_is_drawn_for_trained_and_random_weights():
+    figure = figures.diversity(DIVERSITY)
+    for axes, (label, of) in zip(figure.axes, DIVERSITY.items(), strict=True):
+        assert (axes.get_ylabel(), axes.get_ylim()[0]) == (label, 0)
+        assert words(axes.get_xticklabels()) == ["1", "2", "4"]
+        drawn = clusters(axes)
+        for kind in ("trained", "random"):
+            places = assert_clusters(drawn[f"{kind} weights"], [of[kind][g] for g in (1, 2, 4)])
+            assert all(0 < abs(x - i) < 0.3 for i, x in enumerate(places))
+    rank = figure.axes[1]
+    (bound,) = [x for x in rank.lines if list(x.get_ydata()) == [8, 16, 32]]
+    assert list(bound.get_xdata()) == [0, 1, 2]
+    assert [(t.get_text(), t.xy) for t in rank.texts] == [("bound g·h", (2, 32))]
+    assert not figure.axes[0].texts
+
+
+def test_diversity_says_what_moves_and_what_stays():
+    figure = figures.diversity(DIVERSITY)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == [
+        "trained falls from 0.8 to 0.4,\nrandom stays near 0.9",
+        "trained falls from 10 to 3.6,\nrandom rises from 3.1 to 8",
+    ]
+    assert figure.get_suptitle() == "From g = 4 down to g = 1"
+    assert "From g = 4 to 1, distance: trained falls from 0.8 to 0.4, random stays" in figure.alt
+    assert "rank: trained falls from 10 to 3.6, random rises from 3.1 to 8." in figure.alt
+
+
+@pytest.mark.parametrize("context", [1, 3])
+def test_the_roof_is_the_longer_of_reading_and_computing(context):
+    measured, *given = steps(context)
+    (axes,) = figures.roofline(measured, *given).axes
+    roof = lines(axes)["least possible"]
+    assert roof[:2] + roof[3:] == [
+        [g, context * y] for g, y in ((1, 2.8), (2, 2.8), (4, 4), (8, 8))
+    ]
+    g, y = roof[2]
+    assert y == pytest.approx(context * g)  # reading takes g ms at g
+    assert g == pytest.approx(2.8 * (g / 2) ** math.log2(2.9 / 2.8))  # and so does computing
+    (edge,) = [x.get_xdata()[0] for x in axes.lines if list(x.get_ydata()) == [0, 1]]
+    assert edge == g
+    for container, (label, of) in zip(axes.containers, measured.items(), strict=True):
+        line, _, (ranges,) = container.lines
+        every_g = sorted(of)
+        assert container.get_label() == label
+        assert line.get_xydata().tolist() == [[g, of[g][1]] for g in every_g]
+        assert [ends[:, 1].tolist() for ends in ranges.get_segments()] == [
+            pytest.approx([of[g][0], of[g][2]]) for g in every_g
+        ]
+    named = {t.get_text().strip(): t for t in axes.texts}
+    assert set(named) == {"reading the cache", "computing", f"equal at g = {g:.2g}"}
+    assert named["computing"].xy[0] < g < named["reading the cache"].xy[0]
+    assert (axes.get_xscale(), axes.get_yscale(), axes.get_ylim()) == ("log", "log", (0.5, 60))
+    assert words(axes.get_xticklabels()) == ["1", "2", "4", "8"]
+
+
+def test_the_roofline_says_what_less_reading_brings():
+    measured, *given = steps(2)
+    figure = figures.roofline(measured, *given)
+    title = "2 tokens: 8× less to read, ours 2.4× faster"
+    assert figure.axes[0].get_title(loc="left") == title
+    assert f"{title}, from g = 8 to 1. Reading and computing take as long at g = 2.9." in figure.alt
+    assert "g = 8, 4, 2, 1: ours 24, 16, 12, 10; theirs 24, 24, 24, 24." in figure.alt
+
+
+@pytest.mark.parametrize(
+    "flops, said",
+    [({g: 0.1 for g in READING}, "reading the cache"), ({g: 9 for g in READING}, "computing")],
+)
+def test_a_roof_without_a_corner_has_one_name(flops, said):
+    figure = figures.roofline(steps(1)[0], READING, flops, "x")
+    assert words(figure.axes[0].texts) == [said]
+    assert "as long" not in figure.alt
+    assert len(lines(figure.axes[0])["least possible"]) == 4
+
+
+def test_the_roof_and_its_names_have_room():
+    measured, reading, computing, *_ = steps(1)
+    measured = {f"a way to compute it {i}": measured["ours"] for i in range(4)}
+    figure = figures.roofline(measured, reading, computing, "x")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert min(t.get_window_extent().y0 for t in axes.texts) > axes.bbox.y0
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert len(legend.get_texts()) == 5 and box.x0 >= 0 and box.x1 <= figure.bbox.x1
+
+
+def test_a_corner_may_stand_on_a_measured_g():
+    figure = figures.roofline(steps(1)[0], READING, {g: 4.0 for g in READING}, "x")
+    assert "equal at g = 4" in [t.strip() for t in words(figure.axes[0].texts)]
 
 
 def replaced(changed):
@@ -435,6 +858,8 @@ FLIPBOOKS = {
         for right in ([0, 1, 2, 3, 4, 5], [0, 0, 1, 1, 2, 2], [0, 0, 0, 1, 1, 1])
     ],
     "hero": [dial(g) for g in (1, 4, 16)],
+    "frontier": [(BYTES, QUALITY, g) for g in BYTES],
+    "roofline": [steps(context) for context in (1, 2, 4)],
 }
 
 

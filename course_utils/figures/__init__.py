@@ -29,6 +29,14 @@ from course_utils.figures.charts import (
 from course_utils.figures.grids import columns, decoding, masks, sees
 from course_utils.figures.hero import hero
 from course_utils.figures.maps import attention_map, found, looks, lookup
+from course_utils.figures.roof import roofline
+from course_utils.figures.trade_off import (
+    conversion,
+    diversity,
+    frontier,
+    interval,
+    learning_curves,
+)
 from course_utils.figures.wires import wiring
 
 __all__ = [
@@ -45,15 +53,21 @@ __all__ = [
     "cache_bars",
     "changes",
     "columns",
+    "conversion",
     "decoding",
+    "diversity",
     "found",
+    "frontier",
     "hero",
+    "interval",
+    "learning_curves",
     "looks",
     "lookup",
     "masks",
     "model_map",
     "png",
     "published",
+    "roofline",
     "score_scale",
     "sees",
     "spread",

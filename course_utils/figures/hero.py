@@ -6,40 +6,43 @@ from matplotlib.patches import Rectangle
 from course_utils.attention import group_size
 from course_utils.diversity import similarity
 from course_utils.figures.card import GROUPS, KEY, LOOK, QUERY, Card, ink
+from course_utils.figures.roof import speed
 
 
 @LOOK
-def hero(n_heads, keys, cache_bytes, quality, model):
-    """n query heads on g K/V heads: wiring, the K each head reads, likeness, cache and quality.
+def hero(n_heads, keys, cache_bytes, quality, times, model):
+    """n query heads on g K/V heads: wiring, the K each head reads, likeness, cache, time, quality.
 
-    keys (g, s, h); cache_bytes {g: bytes} and quality {g: list of accuracies, one a seed} for
-    every g of the slider; model names the model whose cache it is. The cache is shown in GiB.
+    keys (g, s, h). For every g of the slider: cache_bytes {g: bytes}, quality {g: list of
+    accuracies, one a seed}, times {g: (quartile, median, quartile) ms of a decode step}.
+    model names the model whose cache it is. The cache is shown in GiB.
     """
     n, g = n_heads, len(keys)
     r = group_size(n, g)
     each = f"{r} to one" if r > 1 else "one each"
     share = f"{g} K/V head{'s' * (g > 1)} for {n} query heads, {each}"
     size, less = cache_bytes[g] / 2**30, cache_bytes[n] // cache_bytes[g]
+    took = f"{times[g][1]:.1f} ms" + f", {speed(times[n][1], times[g][1])}" * (g < n)
     accuracy, name = sum(quality[g]) / len(quality[g]), " ".join(model.split())
     figure = Card(
         11,
-        7.3,
+        7.5,
         f"{share}. Different key maps: {g} of {n}. Similarity matrix: along the diagonal {g} "
         f"framed block{'s' * (g > 1)} of ones, {r} wide. Cache of {name}: {size:.3g} GiB, the "
-        f"one for g = {n} divided by {less}. Recall accuracy {accuracy:.2f}.",
+        f"one for g = {n} divided by {less}. A decode step: {took}. Recall accuracy "
+        f"{accuracy:.2f}.",
     )
-    figure.suptitle(f"g = {g}: {share}", x=0.01, ha="left", fontsize=15)
-    axes = figure.subplot_mosaic(
-        [["wires"] * 3, ["keys", "alike", "bytes"], ["keys", "alike", "quality"]],
-        height_ratios=[1.25, 1.4, 1.4],
-        width_ratios=[1.55, 1.35, 1],
-    )
+    figure.suptitle(f"g = {g}: {share}", x=0.004, ha="left", fontsize=15)
+    top, maps, charts = figure.subfigures(3, 1, height_ratios=[1, 2.5, 2])
+    wires, (heads, likeness) = top.subplots(), maps.subplots(1, 2, width_ratios=[2, 1])
+    memory, time, accuracies = charts.subplots(1, 3)
     read = keys.repeat_interleave(r, dim=0)  # (n, s, h): what each query head reads
-    strands(axes["wires"], n, g)
-    mosaic(axes["keys"], read, g)
-    alike(axes["alike"], similarity(read), g)
-    bars(axes["bytes"], cache_bytes, g, model)
-    points(axes["quality"], quality, g)
+    strands(wires, n, g)
+    mosaic(heads, read, g)
+    alike(likeness, similarity(read), g)
+    bars(memory, cache_bytes, g, model)
+    steps(time, times, g)
+    points(accuracies, quality, g)
     return figure
 
 
@@ -102,8 +105,8 @@ def alike(axes, likeness, g):
         axes.add_patch(Rectangle((start, start), r, r, fill=False, ec="black", lw=1.2))
     axes.set_xticks([0, n - 1], [0, n - 1])
     axes.set_yticks([0, n - 1], [0, n - 1])
-    axes.set_title("How alike two heads' keys are", fontsize=12)
-    bar = axes.figure.colorbar(image, ax=axes, location="bottom", shrink=0.8, pad=0.02)
+    axes.set_title("How alike the keys\nof two heads are", fontsize=12)
+    bar = axes.figure.colorbar(image, ax=axes, location="right", pad=0.03)
     bar.set_ticks([-1, 0, 1], labels=["−1 opposite", "0", "1 the same"])
 
 
@@ -117,8 +120,24 @@ def bars(axes, cache_bytes, g, model):
     less = max(sizes) / sizes[here]
     text = f"{sizes[here]:.3g} GiB" + f"\n{less:.0f}× less" * (less > 1)
     axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontweight="bold")
-    axes.set(ylim=(0, 1.45 * max(sizes)), ylabel="GiB")
+    axes.set(ylim=(0, 1.45 * max(sizes)), ylabel="GiB", xlabel="K/V heads g")
     axes.set_title(f"Cache of {model}", fontsize=12)
+
+
+def steps(axes, times, g):
+    """The time of a decode step for every g, this one filled and with its numbers."""
+    names = [str(one) for one in times]
+    low, median, high = zip(*times.values(), strict=True)
+    spread = [[m - x for m, x in zip(median, low, strict=True)]]
+    spread += [[x - m for m, x in zip(median, high, strict=True)]]
+    drawn = axes.bar(names, median, color="white", ec="#666666", hatch="..", yerr=spread, capsize=4)
+    here = names.index(str(g))
+    drawn[here].set(facecolor="#666666", hatch=None)
+    n = max(times)
+    text = f"{median[here]:.1f} ms" + f"\n{speed(times[n][1], times[g][1])}" * (g < n)
+    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontweight="bold")
+    axes.set(ylim=(0, 1.45 * max(high)), ylabel="ms", xlabel="K/V heads g")
+    axes.set_title("Time of a decode step,\nmedian and quartiles", fontsize=12)
 
 
 def points(axes, quality, g):

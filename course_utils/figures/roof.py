@@ -1,0 +1,99 @@
+"""How long a decode step takes, over the least it can take."""
+
+from itertools import pairwise
+from math import log
+
+from matplotlib.ticker import LogLocator
+
+from course_utils.figures.card import LOOK, Card
+from course_utils.figures.trade_off import DARK, LIGHT, STYLES, key, two
+
+
+@LOOK
+def roofline(measured, bytes_ms, flops_ms, title, limits=None):
+    """Milliseconds of a decode step against g, over the roof that reading and computing set.
+
+    measured {label: {g: (low, median, high)}}; bytes_ms and flops_ms {g: ms it takes at least to
+    read the cache and to compute}. The title stands before the finding, which compares the ends;
+    limits are the y axis's.
+    """
+    every_g = sorted(bytes_ms)
+    few, n = every_g[0], every_g[-1]
+    first, times = next(iter(measured.items()))
+    finding = (
+        f"{title}: {two(bytes_ms[n] / bytes_ms[few])}× less to read, "
+        f"{first} {speed(times[n][1], times[few][1])}"
+    )
+    corners = crossing(bytes_ms, flops_ms)
+    meet = "".join(f" Reading and computing take as long at g = {two(g)}." for g, _ in corners)
+    said = "; ".join(
+        f"{label} " + ", ".join(two(of[g][1]) for g in reversed(every_g))
+        for label, of in measured.items()
+    )
+    figure = Card(
+        10,
+        5.4,
+        f"Times against g, log scales, over a grey line, the least a step can take. {finding}, "
+        f"from g = {n} to {few}.{meet} "
+        f"Milliseconds for g = {', '.join(map(str, reversed(every_g)))}: {said}.",
+    )
+    axes = figure.subplots()
+    roof = sorted([(g, max(bytes_ms[g], flops_ms[g])) for g in every_g] + corners)
+    axes.plot(*zip(*roof, strict=True), color=LIGHT, lw=7, label="least possible", zorder=0)
+    for (label, of), (color, marker, line) in zip(measured.items(), STYLES, strict=False):
+        low, median, high = zip(*(of[g] for g in every_g), strict=True)
+        below = [m - x for m, x in zip(median, low, strict=True)]
+        above = [x - m for m, x in zip(median, high, strict=True)]
+        axes.errorbar(
+            every_g, median, (below, above), ls=line, marker=marker, color=color, markersize=8.5,
+            capsize=4, label=label,
+        )  # fmt: skip
+    for text, own, other in (
+        ("reading the cache", bytes_ms, flops_ms),
+        ("computing", flops_ms, bytes_ms),
+    ):
+        part = sorted([(g, own[g]) for g in every_g if own[g] > other[g]] + corners)
+        if part:  # it is the longer somewhere
+            (left, y), (right, top) = part[0], part[-1]
+            middle = ((left * right) ** 0.5, (y * top) ** 0.5)
+            axes.annotate(text, middle, (8, -8), textcoords="offset points", va="top")
+    for g, _ in corners:
+        axes.axvline(g, color=DARK, ls=":", zorder=0)
+        axes.text(g, 0.02, f"  equal at g = {two(g)}", transform=axes.get_xaxis_transform())
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xticks(every_g, every_g)
+    axes.minorticks_off()
+    lowest, highest = min(y for _, y in roof), max(axes.dataLim.y1, roof[-1][1])
+    axes.set(xlabel="K/V heads g (log)", ylabel="ms for a decode step (log)")
+    axes.set_ylim(limits or (lowest / 2.5, highest * 1.5))  # room for words below the roof
+    axes.set_title(finding)
+    key(figure)
+    return figure
+
+
+def crossing(bytes_ms, flops_ms):
+    """Where reading begins to take longer than computing: [(g, ms)], [] if nowhere. Both {g: ms}.
+
+    >>> crossing({4: 4.0, 1: 1.0}, {4: 2.0, 1: 2.0})
+    [(2.0, 2.0)]
+    """
+    for a, b in pairwise(sorted(bytes_ms)):
+        left, right = (log(bytes_ms[g] / flops_ms[g]) for g in (a, b))
+        if left <= 0 < right:
+            way = left / (left - right)
+            return [(a * (b / a) ** way, bytes_ms[a] * (bytes_ms[b] / bytes_ms[a]) ** way)]
+    return []
+
+
+def speed(before, after):
+    """How a time compares with the one before, in words.
+
+    >>> speed(8.0, 0.9), speed(1.0, 1.5)
+    ('8.9× faster', '1.5× slower')
+    """
+    if after <= before:
+        return f"{two(before / after)}× faster"
+    return f"{two(after / before)}× slower"

@@ -1,0 +1,317 @@
+"""What sharing keys costs and buys: accuracy, speed of learning, diversity."""
+
+from math import inf
+from statistics import fmean, stdev
+
+from course_utils.figures.card import LOOK, QUERY, VALUE, Card
+
+STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % quantile, 2 to 10 values
+STYLES = ((QUERY, "o", "-"), ("#D55E00", "s", "--"), (VALUE, "^", ":"), ("#CC79A7", "D", "-."))
+SIDES = (-1, 1)  # two that stand side by side at one g
+DARK, LIGHT = "#666666", "#BBBBBB"
+PARTS = {1: "the whole", 2: "half the", 4: "a quarter of the", 8: "an eighth of the"}
+
+
+def interval(values):
+    """The mean of 2 to 10 values and half the width of its 95 % interval, t·sd/√m (Student's t).
+
+    >>> mean, half = interval([0.7, 0.8, 0.9])
+    >>> f"{mean:.2f} ± {half:.2f}"
+    '0.80 ± 0.25'
+    """
+    m = len(values)
+    return fmean(values), STUDENT[m - 2] * stdev(values) / m**0.5
+
+
+def clusters(axes, places, beside, samples, style, label, filled=True, marked=None):
+    """The mean of each sample of seeds as a mark with its interval; every seed as a dot beside it.
+
+    The marks are joined by a line; marked: the indices of those that are drawn, or None for all.
+    Returns the means.
+    """
+    color, marker, line = style
+    above = 4 - STYLES.index(style) / 10  # the first style lies on the others
+    means, halves = zip(*map(interval, samples), strict=True)
+    for at, seeds in zip(beside, samples, strict=True):
+        axes.plot([at] * len(seeds), list(seeds), ".", color=color, alpha=0.6, zorder=above)
+    axes.errorbar(
+        places, means, halves, ls=line, marker=marker, color=color, markersize=8.5, capsize=4,
+        mfc=color if filled else "white", mew=1.8, zorder=above, label=label, markevery=marked,
+    )  # fmt: skip
+    return means
+
+
+@LOOK
+def frontier(cache_bytes, quality, g):
+    """Accuracy against bytes of cache for each token, this g filled and with its means.
+
+    cache_bytes {g: bytes}; quality {panel: {label: {g: accuracies, one a seed}}}, one label or two.
+    Where both have the same accuracies at the largest g, they are one model, drawn at one place.
+    """
+    n = max(cache_bytes)
+    less = cache_bytes[n] / cache_bytes[g]
+    part = PARTS.get(less, f"1/{less:.3g} of the") + " cache"
+    means = {
+        panel: {label: short(fmean(seeds[g])) for label, seeds in labels.items()}
+        for panel, labels in quality.items()
+    }
+    right = ", ".join(f"{next(iter(of.values()))} after {panel}" for panel, of in means.items())
+    said = "; ".join(
+        f"after {panel}, " + ", ".join(f"{mean} with {label}" for label, mean in of.items())
+        for panel, of in means.items()
+    )
+    figure = Card(
+        11,
+        5,
+        f"Means and intervals, {len(quality)} panels: share of right answers against bytes of "
+        f"cache for each token. g = {g}: {cache_bytes[g]:,} bytes, {part}. Right: {said}.",
+    )
+    title = f"g = {g}: {part}; {right}".replace(" after", " right after", 1)
+    figure.suptitle(title, x=0.01, ha="left")
+    panels = figure.subplots(1, len(quality), sharey=True, squeeze=False)[0]
+    for axes, (panel, labels) in zip(panels, quality.items(), strict=True):
+        one_model = len({tuple(seeds[n]) for seeds in labels.values()}) == 1
+        for style, side, (label, seeds) in zip(STYLES, SIDES, labels.items(), strict=False):
+            shift = {one: side * (not one_model or one < n) for one in cache_bytes}
+            at = [x * 2 ** (0.11 * shift[one]) for one, x in cache_bytes.items()]
+            beside = [
+                x * 2 ** (0.14 * (shift[one] or SIDES[0]))
+                for one, x in zip(cache_bytes, at, strict=True)
+            ]
+            samples = [seeds[one] for one in cache_bytes]
+            marked = [i for i, one in enumerate(shift) if shift[one] or side == SIDES[0]]
+            means = clusters(axes, at, beside, samples, style, label, False, marked)
+            place = dict(zip(cache_bytes, zip(at, means, strict=True), strict=True))[g]
+            if shift[g] or side == SIDES[0]:  # else the mark of the first label stands there
+                axes.plot(*place, style[1], color=style[0], markersize=13, zorder=5)
+                axes.annotate(
+                    short(place[1]), place, (22 * side, -11 * side), textcoords="offset points",
+                    ha="right" if side < 0 else "left", va="center", fontweight="bold",
+                )  # fmt: skip
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(
+            list(cache_bytes.values()), [f"{x:,} B\ng = {one}" for one, x in cache_bytes.items()]
+        )
+        axes.minorticks_off()
+        axes.set_xlim(min(cache_bytes.values()) / 1.6, max(cache_bytes.values()) * 1.6)
+        axes.set(ylim=(0, 1.05), xlabel="cache for each token")
+        axes.set_title(panel, fontsize=12)
+    panels[0].set_ylabel("share of right answers")
+    key(figure)
+    return figure
+
+
+@LOOK
+def learning_curves(curves, mine=None):
+    """Accuracy while training, a thin line for each seed: {label: a list of (step, accuracy) each}.
+
+    All curves end at one step. mine has the same form and is drawn thick, with marks; it may be
+    shorter, and takes the colour of the curves with its label.
+    """
+    mine = mine or {}
+    ends = {label: end(runs) for label, runs in curves.items()}
+    best = max(ends, key=lambda label: round(ends[label][1], 2))
+    worst = min(ends, key=lambda label: round(ends[label][1], 2))
+    last = ends[best][0]
+    title = (
+        f"After {last:,} steps {best} gets {short(ends[best][1])} right "
+        f"and {worst} gets {short(ends[worst][1])}"
+    )
+    ends |= {f"yours, {label}": end(runs) for label, runs in mine.items()}
+    said = "; ".join(f"{label} {short(y)} at step {step:,}" for label, (step, y) in ends.items())
+    figure = Card(9, 5, f"Accuracy over training steps, a line a seed. {title}. Ends: {said}.")
+    axes = figure.subplots()
+    styles = dict(zip(dict.fromkeys([*curves, *mine]), STYLES, strict=False))
+    for label, runs in curves.items():
+        color, marker, line = styles[label]
+        for run in runs:
+            axes.plot(*zip(*run, strict=True), line, color=color, lw=1.3, alpha=0.8, label=label)
+        axes.plot(*ends[label], marker, color=color, markersize=9, zorder=3, clip_on=False)
+    for label, runs in mine.items():
+        color, marker, line = styles[label]
+        for run in runs:
+            axes.plot(
+                *zip(*run, strict=True), line, marker=marker, color=color, lw=3.5, markersize=9,
+                mec="black", label=f"yours, {label}", zorder=4, clip_on=False,
+            )  # fmt: skip
+    for stop in {step for step, _ in ends.values()}:
+        heights = {label: y for label, (step, y) in ends.items() if step == stop}
+        for label, height in apart(heights, 0.065).items():
+            axes.annotate(
+                f"{label}: {short(heights[label])}", ends[label], (stop + 0.035 * last, height),
+                va="center", fontweight=None if label in curves else "bold", zorder=5,
+                bbox={"fc": "white", "ec": "none", "pad": 1},
+                arrowprops={"arrowstyle": "-", "color": DARK, "relpos": (0, 0.5), "shrinkB": 5},
+            )  # fmt: skip
+    axes.set(xlabel="training steps", ylabel="share of right answers", title=title)
+    axes.set(xlim=(0, last), ylim=(0, 1.05))
+    return figure
+
+
+@LOOK
+def conversion(accuracy, scratch, start):
+    """Accuracy of converted models before and after uptraining, a panel for each g.
+
+    accuracy {g: {method: {share of the training: accuracies, one a seed}}}; scratch {g: accuracies
+    of models trained from scratch}; start: mean accuracy of the MHA models that were converted.
+    """
+    methods = next(iter(accuracy.values()))
+    first, shares = next((method, list(seeds)) for method, seeds in methods.items())
+    before, after = (leads(accuracy, first, share) for share in (shares[0], shares[-1]))
+    title = (
+        f"“{first}” is clearly ahead in {before} of {len(accuracy)} panels as converted, "
+        f"in {after} after {100 * shares[-1]:g} % uptraining"
+    )
+    said = "; ".join(
+        f"g = {g}: "
+        + ", ".join(
+            f"{method} " + " → ".join(short(fmean(seeds[share])) for share in shares)
+            for method, seeds in methods.items()
+        )
+        + f", from scratch {short(fmean(scratch[g]))}"
+        for g, methods in accuracy.items()
+    )
+    figure = Card(
+        11,
+        5,
+        f"Means and intervals, a panel for each g. {title}. {said}. The MHA model they came from: "
+        f"{short(start)}.",
+    )
+    figure.suptitle(title, x=0.01, ha="left")
+    panels = figure.subplots(1, len(accuracy), sharey=True, squeeze=False)[0]
+    for axes, (g, methods) in zip(panels, accuracy.items(), strict=True):
+        for i, (style, (method, seeds)) in enumerate(zip(STYLES, methods.items(), strict=False)):
+            places = [place + 0.28 * (i - (len(methods) - 1) / 2) for place in range(len(shares))]
+            beside = [place + 0.12 for place in places]
+            clusters(axes, places, beside, [seeds[share] for share in shares], style, method)
+        level = fmean(scratch[g])
+        axes.axhline(start, color=DARK, lw=1.5, zorder=0)
+        axes.axhline(level, color=DARK, lw=1.5, ls=(0, (6, 3)), zorder=0)
+        room = start - level > 0.14  # between the lines, for the words of both
+        for text, y, away, va in (
+            (f"MHA it came from {short(start)}", start, -4, "top"),
+            (f"from scratch {short(level)}", level, 3, "bottom")
+            if room
+            else (f"from scratch {short(level)}", min(level, start - 0.065), -4, "top"),
+        ):
+            axes.annotate(text, (-0.9, y), (0, away), textcoords="offset points", va=va)
+        axes.set_xticks(
+            range(len(shares)), [f"+{100 * x:g} %" if x else "converted" for x in shares]
+        )
+        axes.set(xlim=(-0.95, len(shares) - 0.4), ylim=(0, 1.05))
+        axes.set_title(f"g = {g}", fontsize=12)
+    panels[0].set_ylabel("share of right answers")
+    key(figure)
+    return figure
+
+
+@LOOK
+def diversity(panels):
+    """How different the heads are against g, trained and random, a panel for each measure.
+
+    panels {axis label: {"trained": {g: one number a seed}, "random": the same, and maybe
+    "bound": {g: number}}}.
+    """
+    every_g = sorted(next(iter(panels.values()))["trained"])
+    few, n = every_g[0], every_g[-1]
+    titles = {
+        label: [f"{kind} {moves(of[kind][n], of[kind][few])}" for kind in ("trained", "random")]
+        for label, of in panels.items()
+    }
+    said = "; ".join(f"{label}: {', '.join(title)}" for label, title in titles.items())
+    figure = Card(
+        0.5 + 3.5 * len(panels),
+        5,
+        f"Means and intervals against g, {len(panels)} panels. From g = {n} to {few}, {said}.",
+    )
+    figure.suptitle(f"From g = {n} down to g = {few}", x=0.01, ha="left")
+    every_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (label, of) in zip(every_axes, panels.items(), strict=True):
+        for kind, style, side in zip(("trained", "random"), STYLES, SIDES, strict=False):
+            places = [place + 0.1 * side for place in range(len(every_g))]
+            beside = [place + 0.15 * side for place in places]
+            samples = [of[kind][g] for g in every_g]
+            clusters(
+                axes, places, beside, samples, style, f"{kind} weights", filled=kind == "trained"
+            )
+        if "bound" in of:
+            bounds = [of["bound"][g] for g in every_g]
+            axes.plot(range(len(every_g)), bounds, color=LIGHT, lw=4, zorder=0)
+            axes.annotate(
+                "bound g·h", (len(every_g) - 1, bounds[-1]), (-12, 0), va="center", ha="right",
+                textcoords="offset points", color=DARK,
+            )  # fmt: skip
+        axes.set_xticks(range(len(every_g)), every_g)
+        axes.set(xlim=(-0.5, len(every_g) - 0.5), xlabel="K/V heads g", ylabel=label)
+        axes.set_ylim(0)
+        axes.set_title(",\n".join(titles[label]), fontsize=12)
+    key(figure)
+    return figure
+
+
+def leads(accuracy, first, share):
+    """In how many panels of `conversion` the interval of `first` lies above all others."""
+
+    def reach(seeds, way):
+        mean, half = interval(seeds[share])
+        return mean + way * half
+
+    return sum(
+        reach(methods[first], -1)
+        > max(reach(methods[other], 1) for other in methods if other != first)
+        for methods in accuracy.values()
+    )
+
+
+def end(runs):
+    """The last step of some runs and their mean accuracy there: each run [(step, accuracy), ...].
+
+    >>> end([[(0, 0.1), (50, 0.4)], [(0, 0.1), (50, 0.6)]])
+    (50, 0.5)
+    """
+    return runs[0][-1][0], fmean(run[-1][1] for run in runs)
+
+
+def apart(heights, gap):
+    """Heights {label: y} at least `gap` apart: the highest stays, others move down.
+
+    >>> apart({"a": 0.5, "b": 1.0, "c": 1.0}, 0.25)
+    {'b': 1.0, 'c': 0.75, 'a': 0.5}
+    """
+    moved, above = {}, inf
+    for label, y in sorted(heights.items(), key=lambda item: -item[1]):
+        above = moved[label] = min(y, above - gap)
+    return moved
+
+
+def moves(before, after):
+    """From the mean of some seeds to that of others; it stays where their intervals overlap.
+
+    >>> moves([0.75, 0.76, 0.77], [0.41, 0.42, 0.43]), moves([0.8, 0.9], [0.9, 1.0])
+    ('falls from 0.76 to 0.42', 'stays near 0.85')
+    """
+    (a, half), (b, other) = interval(before), interval(after)
+    if abs(a - b) <= half + other:
+        return f"stays near {two(a)}"
+    return f"{'falls' if b < a else 'rises'} from {two(a)} to {two(b)}"
+
+
+def two(x):
+    """A number in two digits and no exponent.
+
+    >>> two(8.88), two(32.0), two(128.0)
+    ('8.9', '32', '130')
+    """
+    return f"{float(f'{x:.2g}'):g}"
+
+
+def short(x):
+    """Two digits, as in a heat map: .64 or 1.00."""
+    return f"{x:.2f}".removeprefix("0")
+
+
+def key(figure):
+    """One legend for all panels, below them."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    columns = 4 if len(labels) < 5 else 3
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
