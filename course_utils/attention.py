@@ -68,7 +68,7 @@ def causal_attention(q, k, v):
 
 
 def decode_attention(q, k, v):
-    """What `attention` gives for one query, read as fast as a CPU can: the step of decoding.
+    """What `attention` gives for one query, made for decoding on a CPU: K and V are read in place.
 
     q (b, n, 1, h), k and v (b, g, s, h), views of a cache too → output (b, n, 1, h).
 
@@ -84,7 +84,7 @@ def decode_attention(q, k, v):
         raise ValueError(f"q has t ({t}) queries a head; decoding has one: use causal_attention")
     r, half = n // g, k.itemsize == 2
     q, k, v = q.reshape(b * g, r, h) / h**0.5, k.flatten(0, 1), v.flatten(0, 1)
-    if half and r <= 4:  # matmul would first copy a cache of half precision: a head at a time
+    if half and r <= 4:  # a head at a time: matmul would first copy a large cache of half precision
         scores = torch.stack([queries @ keys.mT for queries, keys in zip(q, k, strict=True)])
     elif half or r <= 8:  # keys first: a tall matrix, read row by row as it lies
         scores = (k @ q.mT).mT
@@ -106,7 +106,8 @@ def weighted_rows(weights, v):
         v = v.contiguous()
     step = v.stride(0) // h  # rows from one v[i] to the next: s, or more in a cache not yet full
     table = v.as_strided(((m - 1) * step + s, h), (h, 1))
-    rows = step * torch.arange(m)[:, None, None] + torch.arange(s).expand(r, s)
+    i, j = (torch.arange(x, dtype=torch.int32, device=v.device) for x in (m, s))
+    rows = step * i[:, None, None] + j.expand(r, s)
     output = embedding_bag(
         rows.view(m * r, s), table, mode="sum", per_sample_weights=weights.reshape(m * r, s)
     )

@@ -86,7 +86,13 @@ def convert_checkpoint(source, target, n_kv_heads, pool=mean_pool_kv):
     Raises FileNotFoundError if a file of source is missing, FileExistsError if target is not empty,
     ValueError if the number of K/V heads is not divisible by g, or as `convert` does.
 
-    >>> convert_checkpoint("Llama-2-7b", "Llama-2-7b-gqa", n_kv_heads=8)  # doctest: +SKIP
+    >>> from tempfile import mkdtemp
+    >>> source, target = Path(mkdtemp()), Path(mkdtemp())
+    >>> save_file({"k_proj.weight": torch.ones(4, 3)}, source / "model.safetensors")
+    >>> _ = (source / "config.json").write_text('{"num_attention_heads": 4}')
+    >>> convert_checkpoint(source, target, n_kv_heads=2)
+    >>> json.loads((target / "config.json").read_text())
+    {'num_attention_heads': 4, 'num_key_value_heads': 2}
     """
     source, target, g = Path(source), Path(target), n_kv_heads
     config = read_config(source)

@@ -47,8 +47,8 @@ def quality():
         torch.manual_seed(seed)
         model = RecallModel(n, g, d_ff=widened(n, g) if match == "parameters" else 128)
         points = learning_curve(model, steps, seed)
-        if steps == 600 and match != "parameters" and (n == 8 or seed == 0):
-            save(model, f"recall-n{n}-g{g}-seed{seed}")
+        if match != "parameters" and (n == 8 or seed == 0):
+            save(model, f"recall-n{n}-g{g}-seed{seed}" + "-1800" * (steps == 1800))
         add(f"{step},{share:.3f},{loss:.3f}" for step, share, loss in points)
 
 
@@ -86,10 +86,41 @@ def converted(model, n_kv_heads, pool=mean_pool_kv):
     >>> converted(load("recall-n8-g8-seed0"), n_kv_heads=2).attention.k_proj.weight.shape
     torch.Size([16, 64])
     """
-    weights = convert(model.state_dict(), model.attention.n_kv_heads, n_kv_heads, pool)
-    smaller = RecallModel(model.attention.n_heads, n_kv_heads)
+    weights = convert(model.state_dict(), model.sizes["n_kv_heads"], n_kv_heads, pool)
+    smaller = RecallModel(**model.sizes | {"n_kv_heads": n_kv_heads})
     smaller.load_state_dict(weights)
     return smaller
+
+
+def accuracies(n_heads, steps, match="width"):
+    """The share of right answers after training, from quality.csv: {g: a list, one a seed}.
+
+    match is "width", all other sizes equal, or "parameters", the FFN widened to as many as MHA's.
+
+    >>> accuracies(n_heads=8, steps=1800)[1]
+    [0.634, 0.628, 0.63, 0.63, 0.619]
+    """
+    rows = pd.read_csv(data_path("results", "quality.csv"))
+    rows = rows[rows["match"].isin([match, "both"])].query("step == steps == @steps")
+    of_n = rows.query("n_heads == @n_heads").groupby("n_kv_heads")
+    return of_n.accuracy.apply(list).to_dict()
+
+
+def curves(n_heads, steps):
+    """The share of right answers on the way, from quality.csv: {g: a list of (step, share) a seed}.
+
+    All other sizes are equal. The largest g comes first.
+
+    >>> first_seed, *_ = curves(n_heads=8, steps=600)[8]
+    >>> first_seed[:2]
+    [(50, 0.135), (100, 0.301)]
+    """
+    rows = pd.read_csv(data_path("results", "quality.csv")).query("match != 'parameters'")
+    rows = rows.query("n_heads == @n_heads and steps == @steps")
+    points = {g: [] for g in sorted(set(rows.n_kv_heads), reverse=True)}
+    for (g, _), run in rows.groupby(["n_kv_heads", "seed"]):
+        points[g].append(list(zip(run.step, run.accuracy, strict=True)))
+    return points
 
 
 def missing(table, columns, measured, runs):
@@ -104,9 +135,10 @@ def missing(table, columns, measured, runs):
     for run in tqdm([run for run in runs if run not in done], desc=table):
 
         def add(rows, run=run):
-            text = "".join(f"recall,{','.join(map(str, run))},{row}\n" for row in rows)
-            with path.open("a") as file:  # a run is written whole or not at all
-                file.write(text)
+            more = "".join(f"recall,{','.join(map(str, run))},{row}\n" for row in rows)
+            whole = path.with_suffix(".new")
+            whole.write_text(path.read_text() + more)
+            whole.replace(path)  # a run is there whole or not at all
 
         yield *run, add
 

@@ -80,6 +80,8 @@ class RecallModel(nn.Module):
 
     def __init__(self, n_heads=8, n_kv_heads=None, d_model=64, head_dim=8, d_ff=128):
         super().__init__()
+        self.sizes = {"n_heads": n_heads, "n_kv_heads": n_kv_heads or n_heads, "d_model": d_model}
+        self.sizes |= {"head_dim": head_dim, "d_ff": d_ff}
         self.value = nn.Embedding(len(ATTRIBUTES) * N_DOORS, d_model)  # as a door has it
         self.question = nn.Embedding(len(ATTRIBUTES) * N_DOORS, d_model)  # as a question asks it
         self.room = nn.Embedding(N_ROOMS, d_model)
@@ -167,6 +169,8 @@ def evaluate(model):
 def learning_curve(model, steps, seed, watch=None):
     """Train the model in place and measure it twelve times on the way, last when it is done.
 
+    (At every step, if there are fewer.)
+
     The arguments are those of `train`. Returns (step, accuracy, loss) of each point, as `evaluate`
     has them; the training is the same as without.
 
@@ -218,7 +222,6 @@ def load(name):
 
 def save(model, name):
     """Store a model for `load`, in half precision."""
-    sizes = {"n_heads": model.attention.n_heads, "n_kv_heads": model.attention.n_kv_heads}
     weights = {key: x.half() for key, x in model.state_dict().items()}
     path = data_path("checkpoints") / f"{name}.safetensors"
-    save_file(weights, path, {"sizes": json.dumps(sizes)})
+    save_file(weights, path, {"sizes": json.dumps(model.sizes)})

@@ -9,6 +9,7 @@ are in milliseconds. n query heads, g key/value heads, h head_dim, s tokens.
 
 import os
 import platform
+import random
 import re
 import statistics
 import time
@@ -48,13 +49,13 @@ def decode_flop(n_heads, head_dim, n_tokens):
 
 
 def bandwidth():
-    """Bytes a second that one thread reads from memory: the fastest of 20 sums over 256 MiB."""
+    """Bytes a second that torch's threads read from memory: the fastest of 20 sums over 256 MiB."""
     x = torch.ones(COLD // 4)
     return x.nbytes / min(seconds(x.sum) for _ in range(20))
 
 
 def peak(dtype=torch.float32):
-    """Flop a second of one thread: the fastest of 20 products of two 1024 × 1024 matrices."""
+    """Flop a second of torch's threads: the fastest of 20 products of 1024 × 1024 matrices."""
     x = torch.ones(1024, 1024, dtype=dtype)
     return 2 * 1024**3 / min(seconds(torch.mm, x, x) for _ in range(20))
 
@@ -62,7 +63,8 @@ def peak(dtype=torch.float32):
 def repeated(q, k, v):
     """Grouped attention the slow way: K and V copied to n heads, as `repeat_kv` does."""
     r = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(r, dim=1), v.repeat_interleave(r, dim=1)
+    if r > 1:
+        k, v = k.repeat_interleave(r, dim=1), v.repeat_interleave(r, dim=1)
     return scaled_dot_product_attention(q, k, v)
 
 
@@ -89,8 +91,9 @@ REPEATED = {"SDPA, repeat_kv": repeated}  # on its own: what follows so many wri
 def decode_times(forms, n_heads, n_kv_heads, head_dim, n_tokens, dtype=torch.float32, repeats=9):
     """Milliseconds of a decode step in each form: {name: (lower quartile, median, upper quartile)}.
 
-    forms {name: function of q (1, n, 1, h), k and v (1, g, s, h)}. They take turns, and each turn
-    reads K and V that the processor has not read lately: in a model, other layers come between.
+    forms {name: function of q (1, n, 1, h), k and v (1, g, s, h)}. They take turns, in a new order
+    each time, and read K and V that the processor has not read lately: in a model, other layers
+    come between. repeats is at least 2.
 
     >>> times = decode_times({"SDPA": enable_gqa}, 4, 2, head_dim=8, n_tokens=64, repeats=3)
     >>> low, median, high = times["SDPA"]
@@ -101,12 +104,12 @@ def decode_times(forms, n_heads, n_kv_heads, head_dim, n_tokens, dtype=torch.flo
     copies = max(2, COLD // (2 * dtype.itemsize * n_kv_heads * n_tokens * head_dim))
     caches = torch.ones(copies, 2, *shape, dtype=dtype)[..., :n_tokens, :]
     q = torch.ones(1, n_heads, 1, head_dim, dtype=dtype)
-    taken, turn = {name: [] for name in forms}, 0
+    taken, turn, shuffle = {name: [] for name in forms}, 0, random.Random(0)
     for _ in range(repeats + 1):
-        for name, form in forms.items():
+        for name in shuffle.sample(list(forms), len(forms)):
             turn += 1
-            taken[name].append(1000 * seconds(form, q, *caches[turn % copies]))
-    return {name: tuple(statistics.quantiles(x[1:], n=4)) for name, x in taken.items()}
+            taken[name].append(1000 * seconds(forms[name], q, *caches[turn % copies]))
+    return {name: quartiles(times[1:]) for name, times in taken.items()}  # the first warms up
 
 
 def append_time(n_kv_heads, head_dim, n_tokens, dtype=torch.float32, repeats=99):
@@ -114,8 +117,16 @@ def append_time(n_kv_heads, head_dim, n_tokens, dtype=torch.float32, repeats=99)
     cache = KVCache(1, n_kv_heads, n_tokens + repeats, head_dim, dtype)
     new = torch.ones(1, n_kv_heads, 1, head_dim, dtype=dtype)
     cache.n_tokens = n_tokens
-    taken = [1000 * seconds(cache.append, new, new) for _ in range(repeats)]
-    return tuple(statistics.quantiles(taken, n=4))
+    return quartiles([1000 * seconds(cache.append, new, new) for _ in range(repeats)])
+
+
+def quartiles(times):
+    """Lower quartile, median, upper quartile.
+
+    >>> quartiles([1, 2, 3, 4, 50])
+    (2.0, 3.0, 4.0)
+    """
+    return tuple(statistics.quantiles(times, n=4, method="inclusive"))
 
 
 def seconds(function, *arguments):
@@ -132,20 +143,41 @@ def hardware():
     return f"{(names or [platform.processor() or platform.machine()])[0]}, {os.cpu_count()} cores"
 
 
+def recorded(dtype, n_tokens):
+    """What `main` measured on the course's own machine: times, and the least that is possible.
+
+    dtype "float32" or "bfloat16", n_tokens 1024, 4096 or 16384; n = 32, h = 128. Returns
+    {form: {g: quartiles, the median between}}, {g: ms to read}, {g: ms to compute}.
+
+    >>> times, reading, computing = recorded("float32", n_tokens=4096)
+    >>> list(reading), len(times["decode_attention"][1])
+    ([1, 2, 4, 8, 16, 32], 3)
+    """
+    rows = pd.read_csv(data_path("results", "decode_amd-epyc-2-cores.csv"))
+    rows = rows.query("dtype == @dtype and n_tokens == @n_tokens").sort_values("n_kv_heads")
+    times = {form: {} for form in rows.form}
+    for row in rows.itertuples():
+        times[row.form][row.n_kv_heads] = row.low_ms, row.median_ms, row.high_ms
+    least = rows.groupby("n_kv_heads").first()
+    return times, least.bytes_ms.to_dict(), least.flop_ms.to_dict()
+
+
 def main():
     """Time every form for every g, context and dtype on one thread; print and write the table."""
     torch.set_num_threads(1)
     n, h, machine, rows = 32, 128, hardware(), []
-    speeds = {dtype: (bandwidth(), peak(dtype)) for dtype in (torch.float32, torch.bfloat16)}
-    for dtype, (byte_rate, flop_rate) in speeds.items():
-        print(f"{machine}, one thread, {dtype}: reads {byte_rate / 1e9:.1f} GB/s, ", end="")
-        print(f"computes {flop_rate / 1e9:.0f} Gflop/s")
-    cells = product(speeds, (1024, 4096, 16384), (32, 16, 8, 4, 2, 1))
+    byte_rate, peaks = (
+        bandwidth(),
+        {dtype: peak(dtype) for dtype in (torch.float32, torch.bfloat16)},
+    )
+    print(f"{machine}, one thread: reads {byte_rate / 1e9:.1f} GB/s")
+    for dtype, flop_rate in peaks.items():
+        print(f"{dtype}: computes {flop_rate / 1e9:.0f} Gflop/s")
+    cells = product(peaks, (1024, 4096, 16384), (32, 16, 8, 4, 2, 1))
     for dtype, s, g in tqdm(list(cells)):
         times = decode_times(FORMS, n, g, h, s, dtype)
         times |= decode_times(REPEATED, n, g, h, s, dtype)
         times["KVCache.append"] = append_time(g, h, s, dtype)
-        byte_rate, flop_rate = speeds[dtype]
         for form, (low, median, high) in times.items():
             rows.append(
                 {
@@ -161,7 +193,7 @@ def main():
                     "median_ms": median,
                     "high_ms": high,
                     "bytes_ms": 1000 * decode_bytes(g, h, s, dtype.itemsize) / byte_rate,
-                    "flop_ms": 1000 * decode_flop(n, h, s) / flop_rate,
+                    "flop_ms": 1000 * decode_flop(n, h, s) / peaks[dtype],
                 }
             )
     table = pd.DataFrame(rows)

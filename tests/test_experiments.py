@@ -8,7 +8,7 @@ import torch
 
 from course_utils import data_path, experiments, recall
 from course_utils.conversion import first_head_kv, mean_pool_kv, random_kv
-from course_utils.experiments import METHODS, conversions, converted, family
+from course_utils.experiments import METHODS, accuracies, conversions, converted, curves, family
 from course_utils.recall import RecallModel, evaluate, load, train, widened
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -16,13 +16,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def table(name):
     return pd.read_csv(data_path("results", f"{name}.csv"))
-
-
-def accuracies(n, g, match, steps):
-    """Accuracy of each seed at the end of training."""
-    rows = table("quality").query("step == steps")
-    rows = rows[rows["match"].isin([match, "both"])]
-    return list(rows.query(f"n_heads == {n} and n_kv_heads == {g} and steps == {steps}").accuracy)
 
 
 # What is shipped
@@ -33,11 +26,13 @@ def test_quality_has_a_curve_of_five_seeds_of_every_model():
     columns = "task,n_heads,n_kv_heads,match,steps,seed,step,accuracy,loss"
     assert ",".join(rows.columns) == columns
     assert set(rows.task) == {"recall"}
-    for g in (8, 4, 2, 1):
-        for match in ("width", "parameters"):
-            for steps in (600, 1800):
-                assert len(accuracies(8, g, match, steps)) == 5
-    assert all(len(accuracies(32, g, "width", 600)) == 5 for g in (32, 16, 8, 4, 2, 1))
+    for match in ("width", "parameters"):
+        for steps in (600, 1800):
+            seeds = accuracies(8, steps, match)
+            assert {g: len(x) for g, x in seeds.items()} == {8: 5, 4: 5, 2: 5, 1: 5}
+    assert {g: len(x) for g, x in accuracies(32, 600).items()} == dict.fromkeys(
+        (32, 16, 8, 4, 2, 1), 5
+    )
     found = rows[["n_heads", "n_kv_heads", "match", "steps", "seed"]].drop_duplicates()
     assert list(found.itertuples(index=False, name=None)) == list(family())
     assert list(rows.step * 12 / rows.steps) == list(range(1, 13)) * 100
@@ -54,6 +49,23 @@ def test_conversion_has_five_seeds_of_everything():
     assert len(counts) == 3 + 27 and set(counts) == {5}
 
 
+def test_accuracies_and_curves_are_those_of_the_table():
+    """Row by row, as a reader would look them up."""
+    ends, ways = {}, {}
+    for row in table("quality").itertuples():
+        of_600 = (row.n_heads, row.steps) == (8, 600)
+        if of_600 and row.match in ("parameters", "both") and row.step == 600:
+            ends.setdefault(row.n_kv_heads, []).append(row.accuracy)
+        if of_600 and row.match in ("width", "both"):
+            way = ways.setdefault(row.n_kv_heads, {}).setdefault(row.seed, [])
+            way.append((row.step, row.accuracy))
+    assert accuracies(8, 600, "parameters") == ends
+    assert curves(8, 600) == {g: list(seeds.values()) for g, seeds in ways.items()}
+    assert list(curves(32, 600)) == [32, 16, 8, 4, 2, 1]
+    for g, runs in curves(8, 1800).items():
+        assert [run[-1][1] for run in runs] == accuracies(8, 1800)[g]
+
+
 @pytest.mark.parametrize("name", ["quality", "conversion"])
 def test_shares_have_three_digits(name):
     text = data_path("results", f"{name}.csv").read_text()
@@ -65,10 +77,10 @@ def test_a_model_trained_again_is_as_good_as_the_table_says():
     torch.manual_seed(0)
     model = RecallModel(8, 1)
     train(model, 600, seed=0)
-    seeds = accuracies(8, 1, "width", 600)
+    seeds = accuracies(8, 600)[1]
     spread = max(seeds) - min(seeds)
     assert min(seeds) - spread < evaluate(model)[0] < max(seeds) + spread
-    assert max(seeds) + spread < min(accuracies(8, 8, "width", 600))  # or this would prove nothing
+    assert max(seeds) + spread < min(accuracies(8, 600)[8])  # or this would prove nothing
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -100,6 +112,11 @@ def test_random_weights_are_not_those_the_model_began_with():
 
 
 # Converted models
+
+
+def test_a_converted_model_keeps_its_other_sizes():
+    model = RecallModel(6, 6, d_model=24, head_dim=5, d_ff=17)
+    assert converted(model, 2).sizes == model.sizes | {"n_kv_heads": 2}
 
 
 @torch.no_grad()
@@ -136,6 +153,7 @@ def elsewhere(tmp_path, monkeypatch):
         trained.append((model.attention.n_kv_heads, model.ffn[0].out_features, steps, seed))
         for step in range(1, steps + 1):
             watch(step, 3.0)
+        model.answer.bias.data.fill_(steps + seed)
 
     for module in (experiments, recall):
         monkeypatch.setattr(module, "train", training)
@@ -150,6 +168,10 @@ def test_quality_trains_and_writes_what_is_shipped(elsewhere):
     experiments.quality()
     shipped = {path.name for path in data_path("checkpoints").glob("recall-*")}
     assert {path.name for path in (folder / "checkpoints").iterdir()} == shipped
+    for name in shipped:
+        seed, steps = map(int, re.findall(r"seed(\d)-(\d+)", name.replace(".", "-600."))[0])
+        model = load(name.removesuffix(".safetensors"))
+        assert model.answer.bias.unique() == steps + seed and model.sizes["d_ff"] == 128
     path = folder / "results" / "quality.csv"
     expected = table("quality").assign(accuracy=0.5, loss=2.0)
     pd.testing.assert_frame_equal(pd.read_csv(path), expected)

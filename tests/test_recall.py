@@ -23,7 +23,12 @@ from course_utils.recall import (
     widened,
 )
 
-SHIPPED = [f"recall-n8-g{g}-seed{seed}" for g in (8, 4, 2, 1) for seed in range(5)]
+SHIPPED = [
+    f"recall-n8-g{g}-seed{seed}{more}"
+    for more in ("", "-1800")
+    for g in (8, 4, 2, 1)
+    for seed in range(5)
+]
 SHIPPED += [f"recall-n32-g{g}-seed0" for g in (32, 16, 8, 4, 2, 1)]
 
 
@@ -40,8 +45,8 @@ def qualities():
 
 def stored(name):
     """The row of quality.csv that belongs to a checkpoint: its n, g, seed, accuracy and loss."""
-    n, g, seed = map(int, re.findall(r"\d+", name))
-    rows = qualities().query("step == steps == 600 and match != 'parameters'")
+    n, g, seed, length = map(int, re.findall(r"\d+", f"{name}-600")[:4])
+    rows = qualities().query(f"step == steps == {length} and match != 'parameters'")
     (row,) = rows.query(f"n_heads == {n} and n_kv_heads == {g} and seed == {seed}").itertuples()
     return row
 
@@ -158,6 +163,15 @@ def test_values_of_different_attributes_are_different_things():
     assert len({tuple(row.tolist()) for row in rows}) == 6
 
 
+def test_a_model_knows_its_sizes():
+    model = RecallModel(8, d_ff=184)
+    assert model.sizes == {
+        "n_heads": 8, "n_kv_heads": 8, "d_model": 64, "head_dim": 8, "d_ff": 184,
+    }  # fmt: skip
+    again = RecallModel(**model.sizes)
+    assert [x.shape for x in again.parameters()] == [x.shape for x in model.parameters()]
+
+
 def test_groups_must_divide_the_heads():
     with pytest.raises(ValueError, match=r"n_heads \(8\) must be divisible by n_kv_heads \(3\)"):
         RecallModel(8, 3)
@@ -226,6 +240,10 @@ def test_a_learning_curve_of_an_odd_length_ends_with_the_last_step():
     assert len(steps) == 12 and steps[-1] == 25
 
 
+def test_a_learning_curve_of_few_steps_is_measured_at_each():
+    assert [step for step, _, _ in learning_curve(RecallModel(), 5, seed=0)] == [1, 2, 3, 4, 5]
+
+
 def test_sixty_steps_already_learn_something():
     torch.manual_seed(0)
     model = RecallModel()
@@ -247,7 +265,7 @@ def test_no_steps_are_refused():
 def test_checkpoints_are_these_and_small():
     paths = list(data_path("checkpoints").glob("recall-*"))
     assert {path.name for path in paths} == {f"{name}.safetensors" for name in SHIPPED}
-    assert sum(path.stat().st_size for path in paths) < 3e6
+    assert sum(path.stat().st_size for path in paths) < 5e6
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -269,7 +287,7 @@ def test_a_checkpoint_grew_from_the_first_weights_of_its_seed(name):
         for part in ("value", "question", "room"):
             grown, before = (getattr(x, part).weight.flatten() for x in (model, first))
             alike = torch.cosine_similarity(grown, before, dim=0)
-            assert alike > 0.9 if other == seed else alike < 0.1
+            assert alike > 0.8 if other == seed else alike < 0.1
 
 
 def test_a_short_training_ends_as_it_did():
@@ -301,10 +319,10 @@ def test_a_head_of_the_trained_model_looks_up_one_attribute():
 def test_a_saved_model_is_loaded_again(tmp_path, monkeypatch):
     (tmp_path / "checkpoints").mkdir()
     monkeypatch.setattr(recall, "data_path", lambda *parts: tmp_path.joinpath(*parts))
-    model = RecallModel(8, 2)
+    model = RecallModel(8, 2, d_model=24, head_dim=5, d_ff=17)
     recall.save(model, "recall-mine")
     again = load("recall-mine")
-    assert (again.attention.n_heads, again.attention.n_kv_heads) == (8, 2)
+    assert again.sizes == model.sizes
     for x, y in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(x.half().float(), y)
 

@@ -160,6 +160,8 @@ def test_every_data_file_is_described_with_its_sha256():
     actual = {
         str(path.relative_to(ROOT / "data")): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
+        # make bench adds a table of one's own machine
+        if path.name in "\n".join(described) or not path.match("results/decode_*.csv")
     }
     assert described == actual
 

@@ -68,7 +68,7 @@ def within_heads(weight, n, g):
 
 
 def neighbouring_rows(weight, n, g):
-    """Each row averaged with the r - 1 that follow it, all of the same head."""
+    """The rows cut into blocks of r that lie side by side, and each block averaged."""
     return weight.unflatten(0, (-1, n // g)).mean(1)
 
 
@@ -100,6 +100,11 @@ MISTAKES = {
         "Keys r times as long make scores r times as large, and softmax a hard choice. Let all "
         "heads be equal: their pooled head must be that head again. Divide by r.",
     ),
+    "a sum divided by n, not by r": Mistake(
+        lambda weight, n, g: mean_pool_kv(weight, n, g) / g,
+        "A group has r = n // g heads, and their mean is their sum / r. Let all heads be equal: "
+        "their pooled head must be that head again; yours is g times smaller.",
+    ),
     "g and r confused": Mistake(
         lambda weight, n, g: cut(weight, n // g, g),
         "You made r groups of g heads. n_kv_heads is how many groups there are; in each are "
@@ -130,8 +135,8 @@ MISTAKES = {
     ),
     "neighbouring rows averaged, not neighbouring heads": Mistake(
         neighbouring_rows,
-        "The shape is right. But rows that lie side by side are of one head: from row i of a head "
-        "to row i of the next it is h rows. Cut into (g, r, h), not (g, h, r).",
+        "The shape is right. But rows that lie side by side are different numbers of a head: from "
+        "row i of a head to row i of the next it is h rows. Cut into (g, r, h), not (g, h, r).",
     ),
     "each mean repeated for all heads of its group": Mistake(
         repeated,

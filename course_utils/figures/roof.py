@@ -6,14 +6,14 @@ from math import log
 from matplotlib.ticker import LogLocator
 
 from course_utils.figures.card import LOOK, Card
-from course_utils.figures.trade_off import DARK, LIGHT, STYLES, key, two
+from course_utils.figures.trade_off import DARK, LIGHT, STYLES, legend, two
 
 
 @LOOK
-def roofline(measured, bytes_ms, flops_ms, title, limits=None):
+def roofline(measured, bytes_ms, flop_ms, title, limits=None):
     """Milliseconds of a decode step against g, over the roof that reading and computing set.
 
-    measured {label: {g: (low, median, high)}}; bytes_ms and flops_ms {g: ms it takes at least to
+    measured {label: {g: (low, median, high)}}; bytes_ms and flop_ms {g: ms it takes at least to
     read the cache and to compute}. The title stands before the finding, which compares the ends;
     limits are the y axis's.
     """
@@ -24,7 +24,7 @@ def roofline(measured, bytes_ms, flops_ms, title, limits=None):
         f"{title}: {two(bytes_ms[n] / bytes_ms[few])}× less to read, "
         f"{first} {speed(times[n][1], times[few][1])}"
     )
-    corners = crossing(bytes_ms, flops_ms)
+    corners = crossing(bytes_ms, flop_ms)
     meet = "".join(f" Reading and computing take as long at g = {two(g)}." for g, _ in corners)
     said = "; ".join(
         f"{label} " + ", ".join(two(of[g][1]) for g in reversed(every_g))
@@ -38,7 +38,7 @@ def roofline(measured, bytes_ms, flops_ms, title, limits=None):
         f"Milliseconds for g = {', '.join(map(str, reversed(every_g)))}: {said}.",
     )
     axes = figure.subplots()
-    roof = sorted([(g, max(bytes_ms[g], flops_ms[g])) for g in every_g] + corners)
+    roof = sorted([(g, max(bytes_ms[g], flop_ms[g])) for g in every_g] + corners)
     axes.plot(*zip(*roof, strict=True), color=LIGHT, lw=7, label="least possible", zorder=0)
     for (label, of), (color, marker, line) in zip(measured.items(), STYLES, strict=False):
         low, median, high = zip(*(of[g] for g in every_g), strict=True)
@@ -49,8 +49,8 @@ def roofline(measured, bytes_ms, flops_ms, title, limits=None):
             capsize=4, label=label,
         )  # fmt: skip
     for text, own, other in (
-        ("reading the cache", bytes_ms, flops_ms),
-        ("computing", flops_ms, bytes_ms),
+        ("reading the cache", bytes_ms, flop_ms),
+        ("computing", flop_ms, bytes_ms),
     ):
         part = sorted([(g, own[g]) for g in every_g if own[g] > other[g]] + corners)
         if part:  # it is the longer somewhere
@@ -70,18 +70,18 @@ def roofline(measured, bytes_ms, flops_ms, title, limits=None):
     axes.set(xlabel="K/V heads g (log)", ylabel="ms for a decode step (log)")
     axes.set_ylim(limits or (lowest / 2.5, highest * 1.5))  # room for words below the roof
     axes.set_title(finding)
-    key(figure)
+    legend(figure)
     return figure
 
 
-def crossing(bytes_ms, flops_ms):
+def crossing(bytes_ms, flop_ms):
     """Where reading begins to take longer than computing: [(g, ms)], [] if nowhere. Both {g: ms}.
 
     >>> crossing({4: 4.0, 1: 1.0}, {4: 2.0, 1: 2.0})
     [(2.0, 2.0)]
     """
     for a, b in pairwise(sorted(bytes_ms)):
-        left, right = (log(bytes_ms[g] / flops_ms[g]) for g in (a, b))
+        left, right = (log(bytes_ms[g] / flop_ms[g]) for g in (a, b))
         if left <= 0 < right:
             way = left / (left - right)
             return [(a * (b / a) ** way, bytes_ms[a] * (bytes_ms[b] / bytes_ms[a]) ** way)]
@@ -94,6 +94,5 @@ def speed(before, after):
     >>> speed(8.0, 0.9), speed(1.0, 1.5)
     ('8.9× faster', '1.5× slower')
     """
-    if after <= before:
-        return f"{two(before / after)}× faster"
-    return f"{two(after / before)}× slower"
+    times, word = (before / after, "faster") if after <= before else (after / before, "slower")
+    return "as fast" if two(times) == "1" else f"{two(times)}× {word}"

@@ -15,11 +15,15 @@ PARTS = {1: "the whole", 2: "half the", 4: "a quarter of the", 8: "an eighth of 
 def interval(values):
     """The mean of 2 to 10 values and half the width of its 95 % interval, t·sd/√m (Student's t).
 
+    Raises ValueError for more or fewer.
+
     >>> mean, half = interval([0.7, 0.8, 0.9])
     >>> f"{mean:.2f} ± {half:.2f}"
     '0.80 ± 0.25'
     """
     m = len(values)
+    if not 2 <= m <= len(STUDENT) + 1:
+        raise ValueError(f"interval knows Student's t for 2 to 10 values, not for {m}")
     return fmean(values), STUDENT[m - 2] * stdev(values) / m**0.5
 
 
@@ -97,7 +101,7 @@ def frontier(cache_bytes, quality, g):
         axes.set(ylim=(0, 1.05), xlabel="cache for each token")
         axes.set_title(panel, fontsize=12)
     panels[0].set_ylabel("share of right answers")
-    key(figure)
+    legend(figure)
     return figure
 
 
@@ -149,59 +153,50 @@ def learning_curves(curves, mine=None):
 
 
 @LOOK
-def conversion(accuracy, scratch, start):
+def conversion(accuracy, scratch, control):
     """Accuracy of converted models before and after uptraining, a panel for each g.
 
-    accuracy {g: {method: {share of the training: accuracies, one a seed}}}; scratch {g: accuracies
-    of models trained from scratch}; start: mean accuracy of the MHA models that were converted.
+    accuracy {g: {method: {share of the training: accuracies, one a seed}}}, the same seeds in the
+    same order for every method; scratch {g: accuracies of models trained from scratch}; control
+    {share: accuracies} of the MHA models that were converted, trained on as they are.
     """
-    methods = next(iter(accuracy.values()))
-    first, shares = next((method, list(seeds)) for method, seeds in methods.items())
-    before, after = (leads(accuracy, first, share) for share in (shares[0], shares[-1]))
+    shares = list(control)
     title = (
-        f"“{first}” is clearly ahead in {before} of {len(accuracy)} panels as converted, "
-        f"in {after} after {100 * shares[-1]:g} % uptraining"
+        f"As converted, {ahead(accuracy, shares[0])}; "
+        f"after {100 * shares[-1]:g} % uptraining, {ahead(accuracy, shares[-1])}"
     )
     said = "; ".join(
         f"g = {g}: "
-        + ", ".join(
-            f"{method} " + " → ".join(short(fmean(seeds[share])) for share in shares)
-            for method, seeds in methods.items()
-        )
+        + ", ".join(f"{method} {way(seeds)}" for method, seeds in methods.items())
         + f", from scratch {short(fmean(scratch[g]))}"
         for g, methods in accuracy.items()
     )
     figure = Card(
         11,
         5,
-        f"Means and intervals, a panel for each g. {title}. {said}. The MHA model they came from: "
-        f"{short(start)}.",
+        f"Means and intervals, a panel for each g. {title} (compared seed by seed). {said}. "
+        f"MHA, not converted: {way(control)}.",
     )
     figure.suptitle(title, x=0.01, ha="left")
     panels = figure.subplots(1, len(accuracy), sharey=True, squeeze=False)[0]
     for axes, (g, methods) in zip(panels, accuracy.items(), strict=True):
-        for i, (style, (method, seeds)) in enumerate(zip(STYLES, methods.items(), strict=False)):
-            places = [place + 0.28 * (i - (len(methods) - 1) / 2) for place in range(len(shares))]
-            beside = [place + 0.12 for place in places]
+        ways = methods | {"MHA, not converted": control}
+        for i, (style, (method, seeds)) in enumerate(zip(STYLES, ways.items(), strict=False)):
+            places = [place + 0.22 * (i - (len(ways) - 1) / 2) for place in range(len(shares))]
+            beside = [place + 0.1 for place in places]
             clusters(axes, places, beside, [seeds[share] for share in shares], style, method)
-        level = fmean(scratch[g])
-        axes.axhline(start, color=DARK, lw=1.5, zorder=0)
-        axes.axhline(level, color=DARK, lw=1.5, ls=(0, (6, 3)), zorder=0)
-        room = start - level > 0.14  # between the lines, for the words of both
-        for text, y, away, va in (
-            (f"MHA it came from {short(start)}", start, -4, "top"),
-            (f"from scratch {short(level)}", level, 3, "bottom")
-            if room
-            else (f"from scratch {short(level)}", min(level, start - 0.065), -4, "top"),
-        ):
-            axes.annotate(text, (-0.9, y), (0, away), textcoords="offset points", va=va)
+        mean, half = interval(scratch[g])
+        axes.axhline(mean, color=DARK, lw=1.5, ls=(0, (6, 3)), zorder=0)
+        axes.axhspan(mean - half, mean + half, color=DARK, alpha=0.12, lw=0, zorder=0)
+        text = f"from scratch {short(mean)}"
+        axes.annotate(text, (-0.9, mean), (0, 3), textcoords="offset points", va="bottom")
         axes.set_xticks(
             range(len(shares)), [f"+{100 * x:g} %" if x else "converted" for x in shares]
         )
         axes.set(xlim=(-0.95, len(shares) - 0.4), ylim=(0, 1.05))
         axes.set_title(f"g = {g}", fontsize=12)
     panels[0].set_ylabel("share of right answers")
-    key(figure)
+    legend(figure)
     return figure
 
 
@@ -236,31 +231,44 @@ def diversity(panels):
             )
         if "bound" in of:
             bounds = [of["bound"][g] for g in every_g]
-            axes.plot(range(len(every_g)), bounds, color=LIGHT, lw=4, zorder=0)
+            for place, y in enumerate(bounds):
+                axes.plot([place - 0.4, place + 0.4], [y, y], color=LIGHT, lw=4, zorder=0)
             axes.annotate(
-                "bound g·h", (len(every_g) - 1, bounds[-1]), (-12, 0), va="center", ha="right",
+                "bound g·h", (len(every_g) - 1.4, bounds[-1]), (-6, 0), va="center", ha="right",
                 textcoords="offset points", color=DARK,
             )  # fmt: skip
         axes.set_xticks(range(len(every_g)), every_g)
         axes.set(xlim=(-0.5, len(every_g) - 0.5), xlabel="K/V heads g", ylabel=label)
         axes.set_ylim(0)
         axes.set_title(",\n".join(titles[label]), fontsize=12)
-    key(figure)
+    legend(figure)
     return figure
 
 
-def leads(accuracy, first, share):
-    """In how many panels of `conversion` the interval of `first` lies above all others."""
+def ahead(accuracy, share):
+    """Which method of `conversion` leads in the most panels, and in how many.
 
-    def reach(seeds, way):
-        mean, half = interval(seeds[share])
-        return mean + way * half
+    It leads where the interval of its differences from each other, seed by seed, lies above 0.
+    """
 
-    return sum(
-        reach(methods[first], -1)
-        > max(reach(methods[other], 1) for other in methods if other != first)
-        for methods in accuracy.values()
-    )
+    def beats(one, other):
+        mean, half = interval([a - b for a, b in zip(one[share], other[share], strict=True)])
+        return mean > half
+
+    wins = {
+        method: sum(
+            all(beats(methods[method], methods[other]) for other in methods if other != method)
+            for methods in accuracy.values()
+        )
+        for method in next(iter(accuracy.values()))
+    }
+    best = max(wins, key=wins.get)
+    return f"“{best}” leads in {wins[best]} of {len(accuracy)}" if wins[best] else "no method leads"
+
+
+def way(seeds):
+    """The means of {share: accuracies} in a row: .45 → .84 → .93."""
+    return " → ".join(short(fmean(x)) for x in seeds.values())
 
 
 def end(runs):
@@ -291,13 +299,13 @@ def moves(before, after):
     ('falls from 0.76 to 0.42', 'stays near 0.85')
     """
     (a, half), (b, other) = interval(before), interval(after)
-    if abs(a - b) <= half + other:
+    if abs(a - b) <= half + other or two(a) == two(b):
         return f"stays near {two(a)}"
     return f"{'falls' if b < a else 'rises'} from {two(a)} to {two(b)}"
 
 
 def two(x):
-    """A number in two digits and no exponent.
+    """A number in two digits.
 
     >>> two(8.88), two(32.0), two(128.0)
     ('8.9', '32', '130')
@@ -310,7 +318,7 @@ def short(x):
     return f"{x:.2f}".removeprefix("0")
 
 
-def key(figure):
+def legend(figure):
     """One legend for all panels, below them."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
     columns = 4 if len(labels) < 5 else 3
