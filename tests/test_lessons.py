@@ -28,8 +28,9 @@ for _one in list(_all.values()):
         _choices = list(_one.values)
     elif hasattr(_one, "options"):
         _choices = [o[1] if isinstance(o, tuple) else o for o in _one.options]
-    elif hasattr(_one, "min") and hasattr(_one, "step"):
-        _choices = [_one.min + i * _one.step for i in range(1 + int((_one.max - _one.min) / _one.step))]
+    elif hasattr(_one, "min") and hasattr(_one, "step"):  # a field for a number: 200 at most
+        _last = int((_one.max - _one.min) / _one.step)
+        _choices = [_one.min + i * _one.step for i in range(0, _last + 1, -(-_last // 199))]
     elif isinstance(_one, ipywidgets.Checkbox):
         _choices = [True, False]
     else:
