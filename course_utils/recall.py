@@ -169,10 +169,8 @@ def evaluate(model):
 def learning_curve(model, steps, seed, watch=None):
     """Train the model in place and measure it twelve times on the way, last when it is done.
 
-    (At every step, if there are fewer.)
-
     The arguments are those of `train`. Returns (step, accuracy, loss) of each point, as `evaluate`
-    has them; the training is the same as without.
+    has them; at every step if there are fewer than twelve. The training is the same as without.
 
     >>> _ = torch.manual_seed(0)
     >>> points = learning_curve(RecallModel(n_kv_heads=2), steps=24, seed=0)

@@ -165,11 +165,8 @@ def recorded(dtype, n_tokens):
 def main():
     """Time every form for every g, context and dtype on one thread; print and write the table."""
     torch.set_num_threads(1)
-    n, h, machine, rows = 32, 128, hardware(), []
-    byte_rate, peaks = (
-        bandwidth(),
-        {dtype: peak(dtype) for dtype in (torch.float32, torch.bfloat16)},
-    )
+    n, h, machine, rows, byte_rate = 32, 128, hardware(), [], bandwidth()
+    peaks = {dtype: peak(dtype) for dtype in (torch.float32, torch.bfloat16)}
     print(f"{machine}, one thread: reads {byte_rate / 1e9:.1f} GB/s")
     for dtype, flop_rate in peaks.items():
         print(f"{dtype}: computes {flop_rate / 1e9:.0f} Gflop/s")

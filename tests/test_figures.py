@@ -756,16 +756,15 @@ def test_diversity_is_drawn_for_trained_and_random_weights():
     assert not figure.axes[0].texts
 
 
-def test_diversity_says_what_moves_and_what_stays():
+def test_diversity_writes_the_means_as_they_are_drawn_from_left_to_right():
     figure = figures.diversity(DIVERSITY)
-    titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == [
-        "trained falls from 0.8 to 0.4,\nrandom stays near 0.9",
-        "trained falls from 10 to 3.6,\nrandom rises from 3.1 to 8",
+    assert figure.get_suptitle() == "Means, from g = 1 to g = 4"
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "trained 0.4, 0.6, 0.8\nrandom 0.91, 0.88, 0.9",
+        "trained 3.6, 7, 10\nrandom 8, 6.5, 3.1",
     ]
-    assert figure.get_suptitle() == "From g = 4 down to g = 1"
-    assert "From g = 4 to 1, distance: trained falls from 0.8 to 0.4, random stays" in figure.alt
-    assert "rank: trained falls from 10 to 3.6, random rises from 3.1 to 8." in figure.alt
+    assert "From g = 1 to 4, distance: trained 0.4, 0.6, 0.8; random 0.91," in figure.alt
+    assert "rank: trained 3.6, 7, 10; random 8, 6.5, 3.1." in figure.alt
 
 
 @pytest.mark.parametrize("context", [1, 3])

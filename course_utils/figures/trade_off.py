@@ -210,16 +210,19 @@ def diversity(panels):
     every_g = sorted(next(iter(panels.values()))["trained"])
     few, n = every_g[0], every_g[-1]
     titles = {
-        label: [f"{kind} {moves(of[kind][n], of[kind][few])}" for kind in ("trained", "random")]
+        label: [
+            f"{kind} " + ", ".join(two(fmean(of[kind][g])) for g in every_g)
+            for kind in ("trained", "random")
+        ]
         for label, of in panels.items()
     }
-    said = "; ".join(f"{label}: {', '.join(title)}" for label, title in titles.items())
+    said = "; ".join(f"{label}: {'; '.join(title)}" for label, title in titles.items())
     figure = Card(
         0.5 + 3.5 * len(panels),
         5,
-        f"Means and intervals against g, {len(panels)} panels. From g = {n} to {few}, {said}.",
+        f"Means and intervals against g, {len(panels)} panels. From g = {few} to {n}, {said}.",
     )
-    figure.suptitle(f"From g = {n} down to g = {few}", x=0.01, ha="left")
+    figure.suptitle(f"Means, from g = {few} to g = {n}", x=0.01, ha="left")
     every_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (label, of) in zip(every_axes, panels.items(), strict=True):
         for kind, style, side in zip(("trained", "random"), STYLES, SIDES, strict=False):
@@ -240,7 +243,7 @@ def diversity(panels):
         axes.set_xticks(range(len(every_g)), every_g)
         axes.set(xlim=(-0.5, len(every_g) - 0.5), xlabel="K/V heads g", ylabel=label)
         axes.set_ylim(0)
-        axes.set_title(",\n".join(titles[label]), fontsize=12)
+        axes.set_title("\n".join(titles[label]), fontsize=12)
     legend(figure)
     return figure
 
@@ -290,18 +293,6 @@ def apart(heights, gap):
     for label, y in sorted(heights.items(), key=lambda item: -item[1]):
         above = moved[label] = min(y, above - gap)
     return moved
-
-
-def moves(before, after):
-    """From the mean of some seeds to that of others; it stays where their intervals overlap.
-
-    >>> moves([0.75, 0.76, 0.77], [0.41, 0.42, 0.43]), moves([0.8, 0.9], [0.9, 1.0])
-    ('falls from 0.76 to 0.42', 'stays near 0.85')
-    """
-    (a, half), (b, other) = interval(before), interval(after)
-    if abs(a - b) <= half + other or two(a) == two(b):
-        return f"stays near {two(a)}"
-    return f"{'falls' if b < a else 'rises'} from {two(a)} to {two(b)}"
 
 
 def two(x):
