@@ -43,6 +43,27 @@ def refusal(n, g, act):
     return "no error"
 
 
+def refusals(unchecked, asserting, wordless):
+    """The mistakes of functions that are right, but refuse n % g ≠ 0 in another way."""
+    return {
+        "n % g ≠ 0 left to PyTorch": Mistake(
+            unchecked,
+            "All else is right. But PyTorch speaks of shapes of its own making; raise a ValueError "
+            "first, with n and g in its text.",
+        ),
+        "an assert for a ValueError": Mistake(
+            asserting,
+            "All else is right. But python -O skips every assert, and this one does not say what n "
+            "and g are: raise a ValueError with both numbers.",
+        ),
+        "a ValueError without both numbers": Mistake(
+            wordless,
+            "All else is right. Say in the text of the error what n and g are: it saves the reader "
+            "a search.",
+        ),
+    }
+
+
 def refusing(fn, text="{} heads cannot share {}"):
     """fn behind a check that says what text says of n and g."""
 
@@ -313,21 +334,7 @@ FUNCTION_MISTAKES = {
         "The output is right. The weights have five axes; join g and r to n: flatten(1, 2).",
     ),
     "n % g ≠ 0 accepted": Mistake(reading(right), ACCEPTED),
-    "n % g ≠ 0 left to PyTorch": Mistake(
-        unchecked,
-        "All else is right. But PyTorch speaks of shapes of its own making; raise a ValueError "
-        "first, with n and g in its text.",
-    ),
-    "an assert for a ValueError": Mistake(
-        asserting,
-        "All else is right. But python -O skips every assert, and this one does not say what n and "
-        "g are: raise a ValueError with both numbers.",
-    ),
-    "a ValueError without both numbers": Mistake(
-        refusing(attention, "this does not fit"),
-        "All else is right. Say in the text of the error what n and g are: it saves the reader "
-        "a search.",
-    ),
+    **refusals(unchecked, asserting, refusing(attention, "this does not fit")),
     "a causal mask": Mistake(
         lambda q, k, v: causal_attention(q, k, v),
         "Here every query may see every key: no mask.",

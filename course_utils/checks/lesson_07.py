@@ -3,7 +3,7 @@
 import torch
 
 from course_utils.checks.engine import Exercise, Mistake
-from course_utils.checks.lesson_06 import refusal
+from course_utils.checks.lesson_06 import refusal, refusals
 from course_utils.conversion import first_head_kv, mean_pool_kv
 
 
@@ -165,21 +165,7 @@ MISTAKES = {
         "Six heads cannot be pooled evenly to four, yet an answer came out, and nobody would have "
         "noticed. Raise a ValueError.",
     ),
-    "n % g ≠ 0 left to PyTorch": Mistake(
-        unchecked,
-        "All else is right. But PyTorch speaks of shapes of its own making; raise a ValueError "
-        "first, with n and g in its text.",
-    ),
-    "an assert for a ValueError": Mistake(
-        asserting,
-        "All else is right. But python -O skips every assert, and this one does not say what n and "
-        "g are: raise a ValueError with both numbers.",
-    ),
-    "a ValueError without both numbers": Mistake(
-        refusing(mean_pool_kv, "this does not fit"),
-        "All else is right. Say in the text of the error what n and g are: it saves the reader "
-        "a search.",
-    ),
+    **refusals(unchecked, asserting, refusing(mean_pool_kv, "this does not fit")),
 }
 
 EXERCISES = {
