@@ -73,6 +73,11 @@ def convert(weights, n_heads, n_kv_heads, pool=mean_pool_kv):
     {'q_proj.weight': (12, 5), 'k_proj.weight': (6, 5)}
     """
     check_names({name: x.shape for name, x in weights.items()}, n_heads)
+    return pooled(weights, n_heads, n_kv_heads, pool)
+
+
+def pooled(weights, n_heads, n_kv_heads, pool):
+    """`convert` without its check: a file of several may have no k_proj."""
     return {name: pool(x, n_heads, n_kv_heads) if is_kv(name) else x for name, x in weights.items()}
 
 
@@ -120,8 +125,7 @@ def convert_file(source, target, n_heads, n_kv_heads, pool):
     with safe_open(source, "pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = file.metadata() or {"format": "pt"}
-    for name in filter(is_kv, weights):
-        weights[name] = pool(weights[name], n_heads, n_kv_heads)
+    weights = pooled(weights, n_heads, n_kv_heads, pool)
     save_file(weights, target, metadata)
     return sum(x.nbytes for x in weights.values())
 
@@ -149,20 +153,20 @@ def check_names(shapes, n_heads):
 
     shapes is a dict from the name of every tensor to its shape.
     """
-    pooled = {name: shape for name, shape in shapes.items() if is_kv(name)}
-    if not pooled:
+    found = {name: shape for name, shape in shapes.items() if is_kv(name)}
+    if not found:
         raise ValueError(
             f"none of {len(shapes)} tensors is called k_proj or v_proj; there is "
             f"{', '.join(list(shapes)[:4])} …; where queries, keys and values are fused into one "
             "(qkv_proj, c_attn, query_key_value), split them first"
         )
-    for name in pooled:
+    for name in found:
         if not name.endswith(("_proj.weight", "_proj.bias")):
             raise ValueError(
                 f"{name} is neither the weight nor the bias of a projection; merge adapters, and "
                 "undo quantization, before you convert"
             )
-    rows = {shape[0] for shape in pooled.values()}
+    rows = {shape[0] for shape in found.values()}
     if len(rows) > 1:
         raise ValueError(
             f"the k_proj and v_proj of this model have {' and '.join(map(str, sorted(rows)))} "
@@ -171,7 +175,7 @@ def check_names(shapes, n_heads):
     check_rows(*rows, n_heads)
     h = rows.pop() // n_heads
     for name, shape in shapes.items():
-        if name not in pooled and ".k_" in f".{name}" and math.prod(shape) > h:
+        if name not in found and ".k_" in f".{name}" and math.prod(shape) > h:
             raise ValueError(
                 f"{name} has {math.prod(shape)} numbers, more than one head's {h}; the mean of a "
                 "group is known for k_proj and v_proj only"

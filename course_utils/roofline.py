@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from course_utils import data_path
 from course_utils.attention import attention, decode_attention
+from course_utils.geometry import kv_cache_bytes
 from course_utils.kv_cache import KVCache
 
 COLD = 2**28  # bytes: more than the caches of a processor hold
@@ -34,7 +35,7 @@ def decode_bytes(n_kv_heads, head_dim, n_tokens, bytes_per_element=4):
     >>> decode_bytes(n_kv_heads=8, head_dim=128, n_tokens=4096)
     33554432
     """
-    return 2 * n_kv_heads * head_dim * n_tokens * bytes_per_element
+    return kv_cache_bytes(1, 1, n_kv_heads, head_dim, n_tokens, bytes_per_element)
 
 
 def decode_flop(n_heads, head_dim, n_tokens):
@@ -101,7 +102,7 @@ def decode_times(forms, n_heads, n_kv_heads, head_dim, n_tokens, dtype=torch.flo
     True
     """
     shape = 1, n_kv_heads, n_tokens + 1, head_dim  # one more: a cache is seldom just full
-    copies = max(2, COLD // (2 * dtype.itemsize * n_kv_heads * n_tokens * head_dim))
+    copies = max(2, COLD // decode_bytes(n_kv_heads, head_dim, n_tokens, dtype.itemsize))
     caches = torch.ones(copies, 2, *shape, dtype=dtype)[..., :n_tokens, :]
     q = torch.ones(1, n_heads, 1, head_dim, dtype=dtype)
     taken, turn, shuffle = {name: [] for name in forms}, 0, random.Random(0)

@@ -6,7 +6,8 @@ from matplotlib.patches import Rectangle
 from course_utils.attention import group_size
 from course_utils.diversity import similarity
 from course_utils.figures.card import GROUPS, KEY, LOOK, QUERY, Card, ink
-from course_utils.figures.roof import speed
+from course_utils.figures.roof import around, speed
+from course_utils.figures.trade_off import DARK
 
 
 @LOOK
@@ -21,15 +22,16 @@ def hero(n_heads, keys, cache_bytes, quality, times, model):
     r = group_size(n, g)
     each = f"{r} to one" if r > 1 else "one each"
     share = f"{g} K/V head{'s' * (g > 1)} for {n} query heads, {each}"
-    size, less = cache_bytes[g] / 2**30, cache_bytes[n] // cache_bytes[g]
-    took = f"{times[g][1]:.1f} ms" + f", {speed(times[n][1], times[g][1])}" * (g < n)
+    sizes = {one: n_bytes / 2**30 for one, n_bytes in cache_bytes.items()}
+    size, less = f"{sizes[g]:.3g} GiB", cache_bytes[n] // cache_bytes[g]
+    took = [f"{times[g][1]:.1f} ms"] + [speed(times[n][1], times[g][1])] * (g < n)
     accuracy, name = sum(quality[g]) / len(quality[g]), " ".join(model.split())
     figure = Card(
         11,
         7.5,
         f"{share}. Different key maps: {g} of {n}. Similarity matrix: along the diagonal {g} "
-        f"framed block{'s' * (g > 1)} of ones, {r} wide. Cache of {name}: {size:.3g} GiB, the "
-        f"one for g = {n} divided by {less}. A decode step: {took}. Recall accuracy "
+        f"framed block{'s' * (g > 1)} of ones, {r} wide. Cache of {name}: {size}, the "
+        f"one for g = {n} divided by {less}. A decode step: {', '.join(took)}. Recall accuracy "
         f"{accuracy:.2f}.",
     )
     figure.suptitle(f"g = {g}: {share}", x=0.004, ha="left", fontsize=15)
@@ -40,8 +42,14 @@ def hero(n_heads, keys, cache_bytes, quality, times, model):
     strands(wires, n, g)
     mosaic(heads, read, g)
     alike(likeness, similarity(read), g)
-    bars(memory, cache_bytes, g, model)
-    steps(time, times, g)
+    bars(memory, sizes, g, KEY, "//", size + f"\n{less}× less" * (g < n))
+    memory.set(ylim=(0, 1.45 * sizes[n]), ylabel="GiB")
+    memory.set_title(f"Cache of {model}", fontsize=12)
+    medians, reach = around(times.values())
+    medians = dict(zip(times, medians, strict=True))
+    bars(time, medians, g, DARK, "..", "\n".join(took), yerr=reach, capsize=4)
+    time.set(ylim=(0, 1.45 * max(high for _, _, high in times.values())), ylabel="ms")
+    time.set_title("Time of a decode step,\nmedian and quartiles", fontsize=12)
     points(accuracies, quality, g)
     return figure
 
@@ -110,34 +118,13 @@ def alike(axes, likeness, g):
     bar.set_ticks([-1, 0, 1], labels=["−1 opposite", "0", "1 the same"])
 
 
-def bars(axes, cache_bytes, g, model):
-    """The cache in GiB for every g, this one filled and with its numbers."""
-    names = [str(one) for one in cache_bytes]
-    sizes = [n_bytes / 2**30 for n_bytes in cache_bytes.values()]
-    drawn = axes.bar(names, sizes, color="white", ec=KEY, hatch="//")
-    here = names.index(str(g))
-    drawn[here].set(facecolor=KEY, hatch=None)
-    less = max(sizes) / sizes[here]
-    text = f"{sizes[here]:.3g} GiB" + f"\n{less:.0f}× less" * (less > 1)
+def bars(axes, heights, g, color, hatch, text, **more):
+    """A bar for every g of heights {g: y}, this one filled and with its numbers, as text."""
+    names = [str(one) for one in heights]
+    drawn = axes.bar(names, heights.values(), color="white", ec=color, hatch=hatch, **more)
+    drawn[names.index(str(g))].set(facecolor=color, hatch=None)
     axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontweight="bold")
-    axes.set(ylim=(0, 1.45 * max(sizes)), ylabel="GiB", xlabel="K/V heads g")
-    axes.set_title(f"Cache of {model}", fontsize=12)
-
-
-def steps(axes, times, g):
-    """The time of a decode step for every g, this one filled and with its numbers."""
-    names = [str(one) for one in times]
-    low, median, high = zip(*times.values(), strict=True)
-    spread = [[m - x for m, x in zip(median, low, strict=True)]]
-    spread += [[x - m for m, x in zip(median, high, strict=True)]]
-    drawn = axes.bar(names, median, color="white", ec="#666666", hatch="..", yerr=spread, capsize=4)
-    here = names.index(str(g))
-    drawn[here].set(facecolor="#666666", hatch=None)
-    n = max(times)
-    text = f"{median[here]:.1f} ms" + f"\n{speed(times[n][1], times[g][1])}" * (g < n)
-    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontweight="bold")
-    axes.set(ylim=(0, 1.45 * max(high)), ylabel="ms", xlabel="K/V heads g")
-    axes.set_title("Time of a decode step,\nmedian and quartiles", fontsize=12)
+    axes.set_xlabel("K/V heads g")
 
 
 def points(axes, quality, g):

@@ -41,11 +41,9 @@ def roofline(measured, bytes_ms, flop_ms, title, limits=None):
     roof = sorted([(g, max(bytes_ms[g], flop_ms[g])) for g in every_g] + corners)
     axes.plot(*zip(*roof, strict=True), color=LIGHT, lw=7, label="least possible", zorder=0)
     for (label, of), (color, marker, line) in zip(measured.items(), STYLES, strict=False):
-        low, median, high = zip(*(of[g] for g in every_g), strict=True)
-        below = [m - x for m, x in zip(median, low, strict=True)]
-        above = [x - m for m, x in zip(median, high, strict=True)]
+        median, reach = around(of[g] for g in every_g)
         axes.errorbar(
-            every_g, median, (below, above), ls=line, marker=marker, color=color, markersize=8.5,
+            every_g, median, reach, ls=line, marker=marker, color=color, markersize=8.5,
             capsize=4, label=label,
         )  # fmt: skip
     for text, own, other in (
@@ -72,6 +70,17 @@ def roofline(measured, bytes_ms, flop_ms, title, limits=None):
     axes.set_title(finding)
     legend(figure)
     return figure
+
+
+def around(quartiles):
+    """Medians, and how far the quartiles lie below and above, from (quartile, median, quartile).
+
+    >>> around([(1, 2, 4), (5, 5, 6)])
+    ((2, 5), ([1, 0], [2, 1]))
+    """
+    low, median, high = zip(*quartiles, strict=True)
+    below = [m - x for m, x in zip(median, low, strict=True)]
+    return median, (below, [x - m for m, x in zip(median, high, strict=True)])
 
 
 def crossing(bytes_ms, flop_ms):
