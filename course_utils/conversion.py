@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from course_utils.attention import divisors, group_size
+from course_utils.geometry import kv_heads
 
 # What is, or lists, weights: never copied as it is.
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".gguf", ".index.json")
@@ -101,6 +102,7 @@ def convert_checkpoint(source, target, n_kv_heads, pool=mean_pool_kv):
     """
     source, target, g = Path(source), Path(target), n_kv_heads
     config = read_config(source)
+    check_parts(config)
     n = kv_heads(config)
     if g < 1 or n % g:
         raise ValueError(f"{n} K/V heads cannot be pooled evenly to {g}; try one of {divisors(n)}")
@@ -193,26 +195,14 @@ def read_config(source):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def kv_heads(config):
-    """How many K/V heads a config.json says there are; ValueError if it does not say so plainly.
-
-    >>> kv_heads({"num_attention_heads": 32, "num_key_value_heads": 8})
-    8
-    """
+def check_parts(config):
+    """Raise ValueError if a config.json counts heads in a part of its own."""
     for key, value in config.items():
         if isinstance(value, dict) and "num_attention_heads" in value:
             raise ValueError(
                 f"config.json counts heads in its {key}, so this is a model of several parts; save "
                 "the language model in a folder of its own and convert that"
             )
-    n = config.get("num_key_value_heads") or config.get("num_attention_heads")
-    if not isinstance(n, int):
-        raise ValueError(
-            f"config.json has num_key_value_heads {config.get('num_key_value_heads')} and "
-            f"num_attention_heads {config.get('num_attention_heads')}; one of them must be the "
-            "number of K/V heads of every layer"
-        )
-    return n
 
 
 def weight_files(source):

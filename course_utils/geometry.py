@@ -109,6 +109,87 @@ class Geometry:
         return kv_cache_bytes(self.n_layers, batch, g, h, n_tokens, bytes_per_element)
 
 
+def kv_heads(config):
+    """g, how many K/V heads a layer caches, as a config.json (a dict) has it.
+
+    If there is a text_config, as in a model that sees pictures, it counts in there.
+
+    Raises ValueError if a latent is cached, or a number is missing or not one for all layers.
+
+    >>> kv_heads({"num_attention_heads": 71, "num_kv_heads": 71, "multi_query": True})  # Falcon-7B
+    1
+    """
+    config = config.get("text_config") or config
+    if config.get("kv_lora_rank"):
+        raise ValueError(
+            f"no K/V heads are cached, but a latent of {latent_dim(config)} numbers a token and "
+            "layer, from which all heads are made; see from_config(config).latent_dim"
+        )
+    n = number(config, "num_attention_heads", "n_head")
+    if config.get("new_decoder_architecture"):  # Falcon-40B and 180B say multi_query as well
+        return number(config, "num_kv_heads", "n_head_kv", default=n)
+    if config.get("multi_query"):  # Falcon-7B, whatever its num_kv_heads says; StarCoder
+        return 1
+    return number(config, "num_key_value_heads", "n_head_kv", default=n)
+
+
+def from_config(config, name=""):
+    """The Geometry in a config.json (a dict), or in its text_config.
+
+    max_context is 2048 where it is not given, head_dim d // n; in an MLA model head_dim is that of
+    V, and n_kv_heads what the file says, though none are cached.
+
+    Raises ValueError if a number is missing or not the same for all layers.
+
+    >>> config = {"num_hidden_layers": 12, "hidden_size": 768, "num_attention_heads": 12}
+    >>> from_config(config | {"num_key_value_heads": 4}, "mine").kv_bytes(n_tokens=1)
+    12288
+    """
+    config = config.get("text_config") or config
+    n, d = number(config, "num_attention_heads", "n_head"), number(config, "hidden_size", "n_embd")
+    latent = latent_dim(config) if config.get("kv_lora_rank") else None
+    width = "v_head_dim" if latent else "head_dim"
+    context = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length")
+    rope = config.get("rope_parameters") or config
+    window = config.get("use_sliding_window", True) and config.get("sliding_window")
+    return Geometry(
+        name,
+        n_layers=number(config, "num_hidden_layers", "n_layer"),
+        n_heads=n,
+        n_kv_heads=number(config, "num_key_value_heads", default=n) if latent else kv_heads(config),
+        head_dim=number(config, width, default=d // n),
+        d_model=d,
+        max_context=number(config, *context, default=2048),
+        latent_dim=latent,
+        windows=f"sliding window of {window} tokens in some or all layers" if window else "",
+        rope_theta=rope.get("full_attention", rope).get("rope_theta"),
+        vocab=config.get("vocab_size"),
+    )
+
+
+def latent_dim(config):
+    """The numbers an MLA model caches per token and layer: the latent, and one rotary key."""
+    return number(config, "kv_lora_rank") + number(config, "qk_rope_head_dim")
+
+
+def number(config, *names, default=None):
+    """The first of these fields that is there and not null; ValueError if it is not one number."""
+    for name in names:
+        value = config.get(name)
+        if value is not None:
+            if type(value) is not int or value < 1:
+                raise ValueError(
+                    f"config.json has {name} {value}; it must be one number, at least 1, that "
+                    "holds for every layer"
+                )
+            return value
+    if default is None:
+        raise ValueError(
+            f"config.json has no {' or '.join(names)}; it does not tell what this model caches"
+        )
+    return default
+
+
 @functools.cache
 def models():
     """All rows of data/models.csv, in its order.

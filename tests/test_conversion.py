@@ -550,13 +550,17 @@ def test_layers_with_other_heads_are_refused_whichever_file_they_are_in(saved, t
         ),
         (
             {"num_key_value_heads": [2, 6]},
-            "config.json has num_key_value_heads [2, 6] and num_attention_heads 6; one of them must "
-            "be the number of K/V heads of every layer",
+            "config.json has num_key_value_heads [2, 6]; it must be one number, at least 1, that holds "
+            "for every layer",
         ),
         (
             {"num_key_value_heads": None, "num_attention_heads": None},
-            "config.json has num_key_value_heads None and num_attention_heads None; one of them "
-            "must be the number of K/V heads of every layer",
+            "config.json has no num_attention_heads or n_head; it does not tell what this model caches",
+        ),
+        (
+            {"kv_lora_rank": 12, "qk_rope_head_dim": 4},
+            "no K/V heads are cached, but a latent of 16 numbers a token and layer, from which all "
+            "heads are made; see from_config(config).latent_dim",
         ),
     ],
 )

@@ -1,16 +1,18 @@
-"""Laws of course_utils.geometry: the cache formula, and the table of real models."""
+"""Laws of course_utils.geometry: the cache formula, config.json, and the table of real models."""
 
 import csv
 import dataclasses
+import json
 import re
 
 import pytest
 import torch
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from course_utils import data_path
-from course_utils.geometry import Geometry, kv_cache_bytes, model, models
+from course_utils.geometry import Geometry, from_config, kv_cache_bytes, kv_heads, model, models
 from course_utils.kv_cache import KVCache
 
 # name: kind, bytes a token (bfloat16), bytes a token if the model were MHA; computed without this
@@ -329,6 +331,275 @@ def test_empty_cells_and_numbers_are_read_as_such():
     assert (llama.vocab, llama.confirmed, llama.unsure) == (128_256, 3, "")
     assert (llama.gated, llama.mirror) == ("yes", "NousResearch/Meta-Llama-3-8B")
     assert model("OLMo-2 1B (0425)").confirmed == 0
+
+
+# What a config.json says, against transformers' own files and caches
+
+CLASSES = {  # of transformers, by how the name of a model begins; the first that fits
+    "GPT-2": "GPT2",
+    "Llama": "Llama",
+    "TinyLlama": "Llama",
+    "SmolLM2": "Llama",
+    "DeepSeek-LLM": "Llama",
+    "Mistral": "Mistral",
+    "Mixtral": "Mixtral",
+    "Falcon": "Falcon",
+    "StarCoder": "GPTBigCode",
+    "TinyStarCoderPy": "GPTBigCode",
+    "SantaCoder": "GPTBigCode",
+    "Gemma-2 ": "Gemma2",
+    "Gemma-3 270M": "Gemma3Text",
+    "Gemma-3 1B": "Gemma3Text",
+    "Gemma-3 ": "Gemma3",
+    "Gemma": "Gemma",
+    "Qwen2.5": "Qwen2",
+    "Qwen3-30B-A3B": "Qwen3Moe",
+    "Qwen3-235B-A22B": "Qwen3Moe",
+    "Qwen3": "Qwen3",
+    "Phi": "Phi3",
+    "SmolLM3": "SmolLM3",
+    "OLMo-2": "Olmo2",
+    "gpt-oss": "GptOss",
+    "DeepSeek-V2": "DeepseekV2",
+    "DeepSeek-V3": "DeepseekV3",
+}
+NOT_IN_TRANSFORMERS = {"GPT-3 175B", "PaLM 540B"}
+
+
+def config_class(name):
+    return next((CLASSES[start] for start in CLASSES if name.startswith(start)), None)
+
+
+def written(m):
+    """The config.json that transformers writes for a row of the table, as a dict."""
+    cls = config_class(m.name)
+    if cls in ("GPT2", "GPTBigCode"):
+        names = "n_layer", "n_head", "n_embd", "n_positions"
+    else:
+        names = (
+            "num_hidden_layers",
+            "num_attention_heads",
+            "hidden_size",
+            "max_position_embeddings",
+        )
+    given = dict(zip(names, (m.n_layers, m.n_heads, m.d_model, m.max_context), strict=True))
+    given["vocab_size"] = m.vocab
+    if cls == "Falcon":
+        given["multi_query"] = True
+        if m.n_kv_heads > 1:
+            given |= {"new_decoder_architecture": True, "num_kv_heads": m.n_kv_heads}
+    elif cls == "GPTBigCode":
+        given["multi_query"] = True
+    elif cls != "GPT2":
+        given["num_key_value_heads"] = m.n_kv_heads
+    if cls.startswith(("Gemma", "Qwen3", "GptOss")):
+        given["head_dim"] = m.head_dim
+    if cls in ("Mistral", "Phi3") or m.windows:
+        window = re.search(r"\d+", m.windows)
+        given["sliding_window"] = int(window[0]) if window else None
+    if m.rope_theta != "learned":
+        rope = {"rope_type": "default", "rope_theta": float(m.rope_theta)}
+        local = {"sliding_attention": rope | {"rope_theta": 1e4}, "full_attention": rope}
+        given["rope_parameters"] = local if cls.startswith("Gemma3") else rope
+    if cls == "Gemma3":
+        given = {"text_config": given, "vision_config": {"num_attention_heads": 3}}
+    return json.loads(getattr(transformers, f"{cls}Config")(**given).to_json_string())
+
+
+IN_TRANSFORMERS = [m for m in models() if config_class(m.name)]
+
+
+def test_all_rows_but_two_have_a_class_in_transformers():
+    assert {m.name for m in models()} - {m.name for m in IN_TRANSFORMERS} == NOT_IN_TRANSFORMERS
+
+
+@pytest.mark.parametrize("m", IN_TRANSFORMERS, ids=lambda m: m.name)
+def test_a_config_that_transformers_writes_gives_the_row_of_the_table(m):
+    config = written(m)
+    got = from_config(config, m.name)
+    said = {"name", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_model", "max_context"}
+    for field in said | {"latent_dim", "vocab", "kind", "is_upper_bound"}:
+        assert getattr(got, field) == getattr(m, field), field
+    assert got.rope_theta == (None if m.rope_theta == "learned" else m.rope_theta)
+    assert got.kv_bytes(1) == EXPECTED[m.name][1]
+    if got.kind == "MLA":
+        with pytest.raises(ValueError, match="a latent of 576 numbers a token and layer"):
+            kv_heads(config)
+    else:
+        assert kv_heads(config) == m.n_kv_heads
+
+
+def test_a_decoy_is_in_the_config_of_Falcon_7B():
+    config = written(model("Falcon-7B"))
+    assert (config["num_kv_heads"], config["multi_query"], kv_heads(config)) == (71, True, 1)
+    assert written(model("Falcon-40B"))["multi_query"]  # here it is the other one that is right
+
+
+def test_rope_theta_is_found_where_older_files_have_it():
+    config = written(model("Llama-3 8B"))
+    theta = config.pop("rope_parameters")["rope_theta"]
+    assert from_config(config).rope_theta is None
+    assert from_config(config | {"rope_theta": theta}).rope_theta == 500_000
+    assert from_config(config | {"rope_parameters": None, "rope_theta": 3}).rope_theta == 3
+
+
+def test_a_window_that_is_switched_off_is_none():
+    config = written(model("Qwen2.5-7B")) | {"sliding_window": 4096}
+    assert not from_config(config | {"use_sliding_window": False}).windows
+    assert from_config(config | {"use_sliding_window": True}).windows == (
+        "sliding window of 4096 tokens in some or all layers"
+    )
+
+
+TINY = {"num_hidden_layers": 2, "num_attention_heads": 6, "hidden_size": 48, "vocab_size": 40}
+TINY_GPT = {"n_layer": 2, "n_head": 6, "n_embd": 48, "vocab_size": 40, "n_positions": 32}
+LATENT = {"kv_lora_rank": 12, "q_lora_rank": 10, "qk_rope_head_dim": 4, "qk_nope_head_dim": 6}
+EXPERTS = {"n_routed_experts": 4, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2}
+ENDS = {"bos_token_id": 1, "eos_token_id": 2}
+
+
+def cached(cls, **given):
+    """The config.json of a small random model, and the layers of a cache that it filled."""
+    config = getattr(transformers, f"{cls}Config")(**given, **ENDS)
+    torch.manual_seed(0)
+    small_model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        layers = small_model(torch.arange(5)[None]).past_key_values.layers
+    assert len(layers) == 2
+    return json.loads(config.to_json_string()), layers
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    "cls, given, g",
+    [
+        ("Llama", TINY | {"num_key_value_heads": 2, "intermediate_size": 20}, 2),
+        ("Llama", TINY | {"intermediate_size": 20}, 6),
+        ("Qwen2", TINY | {"num_key_value_heads": 3, "intermediate_size": 20}, 3),
+        ("Qwen3", TINY | {"num_key_value_heads": 2, "head_dim": 10, "intermediate_size": 20}, 2),
+        ("Gemma", TINY | {"num_key_value_heads": 1, "head_dim": 10, "intermediate_size": 20}, 1),
+        ("Falcon", TINY | {"multi_query": True, "num_kv_heads": 6}, 1),  # the decoy, as in 7B
+        ("Falcon", TINY | {"multi_query": False}, 6),
+        ("GPTBigCode", TINY_GPT | {"multi_query": True}, 1),
+        ("GPTBigCode", TINY_GPT | {"multi_query": False}, 6),
+        ("GPT2", TINY_GPT, 6),
+    ],
+)
+def test_a_real_cache_has_the_heads_that_the_config_says(cls, given, g):
+    config, layers = cached(cls, **given)
+    assert kv_heads(config) == g
+    said = from_config(config)
+    assert (said.n_kv_heads, said.n_layers) == (g, len(layers))
+    for layer in layers:
+        assert layer.keys.shape == layer.values.shape == (1, g, 5, said.head_dim)
+    held = sum(x.nbytes for layer in layers for x in (layer.keys, layer.values))
+    assert said.kv_bytes(5, bytes_per_element=layers[0].keys.itemsize) == held
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_transformers_caches_each_head_of_Falcon_40B_r_times():
+    sizes = TINY | {"num_kv_heads": 2, "multi_query": True, "new_decoder_architecture": True}
+    config, layers = cached("Falcon", **sizes)
+    assert kv_heads(config) == 2
+    for layer in layers:
+        for x in (layer.keys, layer.values):
+            assert x.shape == (1, 6, 5, 8)
+            groups = x.unflatten(1, (2, 3))  # (b, g, r, s, h)
+            assert torch.equal(groups, groups[:, :, :1].expand_as(groups))
+            assert not torch.equal(groups[:, 0], groups[:, 1])
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_real_MLA_cache_is_as_wide_as_the_latent():
+    sizes = TINY | LATENT | EXPERTS | {"v_head_dim": 8, "intermediate_size": 20}
+    config, layers = cached("DeepseekV3", **sizes, num_key_value_heads=6, moe_intermediate_size=8)
+    said = from_config(config)
+    assert (said.kind, said.head_dim, said.n_kv_heads) == ("MLA", 8, 6)
+    for layer in layers:
+        assert layer.keys.shape[1] == layer.values.shape[1] == 1
+        assert layer.keys.shape[-1] + layer.values.shape[-1] == said.latent_dim == 16
+
+
+LLAMA = {"num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 6}
+
+
+@pytest.mark.parametrize(
+    "config, g",
+    [
+        ({"num_attention_heads": 6}, 6),  # older than the field
+        ({"num_attention_heads": 6, "num_key_value_heads": None}, 6),
+        ({"n_head": 128, "n_head_kv": 8}, 8),  # Falcon-40B under its first name, RefinedWeb
+        ({"n_head": 71, "multi_query": True}, 1),  # Falcon-7B under its first name
+        ({"num_attention_heads": 128, "new_decoder_architecture": True}, 128),
+        ({"num_attention_heads": 128, "num_kv_heads": None, "new_decoder_architecture": True}, 128),
+        ({"num_attention_heads": 6, "num_key_value_heads": 2, "kv_lora_rank": None}, 2),
+        ({"text_config": {"num_attention_heads": 6, "num_key_value_heads": 3}}, 3),
+        ({"num_attention_heads": 9, "text_config": {"n_head": 6}, "vision_config": {}}, 6),
+    ],
+)
+def test_names_and_gaps_of_older_files_are_understood(config, g):
+    assert kv_heads(config) == g
+
+
+def test_what_a_config_leaves_out_is_filled_in():
+    said = from_config(LLAMA, "mine")
+    assert said == Geometry("mine", 2, 6, 6, 8, 48, max_context=2048)
+    assert from_config(LLAMA | {"n_ctx": 7, "head_dim": 5}).head_dim == 5
+    assert from_config(LLAMA | {"n_ctx": 7}).max_context == 7
+
+
+HELD = "; it must be one number, at least 1, that holds for every layer"
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"num_key_value_heads": [2, 6]}, f"config.json has num_key_value_heads [2, 6]{HELD}"),
+        ({"num_attention_heads": [6, 6]}, f"config.json has num_attention_heads [6, 6]{HELD}"),
+        ({"num_key_value_heads": 0}, f"config.json has num_key_value_heads 0{HELD}"),
+        ({"num_key_value_heads": True}, f"config.json has num_key_value_heads True{HELD}"),
+        ({"num_key_value_heads": "2"}, f"config.json has num_key_value_heads 2{HELD}"),
+        (
+            {"num_attention_heads": None},
+            "config.json has no num_attention_heads or n_head; it does not tell what this model "
+            "caches",
+        ),
+        # as Gemma-3 4B: the part that sees counts its heads, the one that speaks does not
+        (
+            {"text_config": {"hidden_size": 2560}, "vision_config": {"num_attention_heads": 16}},
+            "config.json has no num_attention_heads or n_head; it does not tell what this model "
+            "caches",
+        ),
+        (
+            {"kv_lora_rank": 512},
+            "config.json has no qk_rope_head_dim; it does not tell what this model caches",
+        ),
+    ],
+)
+def test_a_config_that_does_not_say_how_many_heads_is_refused(change, message):
+    for read in (kv_heads, from_config):
+        with pytest.raises(ValueError) as error:
+            read(LLAMA | change)
+        assert str(error.value) == message
+
+
+@pytest.mark.parametrize("field", ["num_hidden_layers", "hidden_size"])
+def test_a_geometry_without_its_sizes_is_refused(field):
+    with pytest.raises(ValueError, match=f"^config.json has no {field} or n_"):
+        from_config({name: x for name, x in LLAMA.items() if name != field})
+    with pytest.raises(ValueError, match=r"n_heads \(6\) must be divisible by n_kv_heads \(4\)"):
+        from_config(LLAMA | {"num_key_value_heads": 4})
+
+
+def test_what_is_cached_instead_of_heads_is_said():
+    config = LLAMA | {"num_key_value_heads": 6, "kv_lora_rank": 512, "qk_rope_head_dim": 64}
+    with pytest.raises(ValueError) as error:
+        kv_heads(config)
+    assert str(error.value) == (
+        "no K/V heads are cached, but a latent of 576 numbers a token and layer, from which all "
+        "heads are made; see from_config(config).latent_dim"
+    )
+    assert from_config(config).latent_dim == 576
 
 
 # Errors say what is wrong and what to do
