@@ -26,7 +26,9 @@ from course_utils.figures.charts import (
     spread,
     weighted_average,
 )
+from course_utils.figures.checkpoint import byte_map, token_rows
 from course_utils.figures.grids import columns, decoding, masks, sees
+from course_utils.figures.heads import gaps, group_maps, head_grid, likeness
 from course_utils.figures.hero import hero
 from course_utils.figures.maps import attention_map, found, looks, lookup
 from course_utils.figures.roof import roofline
@@ -50,6 +52,7 @@ __all__ = [
     "appending",
     "as_shown",
     "attention_map",
+    "byte_map",
     "cache_bars",
     "changes",
     "columns",
@@ -58,9 +61,13 @@ __all__ = [
     "diversity",
     "found",
     "frontier",
+    "gaps",
+    "group_maps",
+    "head_grid",
     "hero",
     "interval",
     "learning_curves",
+    "likeness",
     "looks",
     "lookup",
     "masks",
@@ -72,6 +79,7 @@ __all__ = [
     "sees",
     "spread",
     "stored",
+    "token_rows",
     "weighted_average",
     "wiring",
 ]

@@ -41,7 +41,15 @@ def hero(n_heads, keys, cache_bytes, quality, times, model):
     read = keys.repeat_interleave(r, dim=0)  # (n, s, h): what each query head reads
     strands(wires, n, g)
     mosaic(heads, read, g)
-    alike(likeness, similarity(read), g)
+    s, h = keys.shape[1:]
+    heads.set_title(
+        f"Keys that heads 0 to {n - 1} read,\n{s} doors down, {h} numbers across", fontsize=12
+    )
+    heads.set_axis_off()
+    alike_bar(maps, alike(likeness, similarity(read), g), likeness)
+    likeness.set_xticks([0, n - 1], [0, n - 1])
+    likeness.set_yticks([0, n - 1], [0, n - 1])
+    likeness.set_title("How alike the keys\nof two heads are", fontsize=12)
     bars(memory, sizes, g, KEY, "//", size + f"\n{less}× less" * (g < n))
     memory.set(ylim=(0, 1.45 * sizes[n]), ylabel="GiB")
     memory.set_title(f"Cache of {model}", fontsize=12)
@@ -82,39 +90,46 @@ def square(axes, x, y, color, text, hatch=None):
     axes.text(x, y, text, ha="center", va="center", color=ink(color), fontsize=11, zorder=3)
 
 
-def mosaic(axes, read, g):
-    """The keys (s, h) that each of n heads reads, eight maps a row, framed in their group's hue."""
+def mosaic(axes, read, g, columns=8, gap=(2, 2), top=None):
+    """The maps (s, h) that each of n heads reads, so many columns, framed in their group's hue.
+
+    gap: empty cells below and beside a map. top: where the colours end, by default the largest
+    magnitude. Returns the image.
+    """
     n, s, h = read.shape
-    gap, r, rows = 2, n // g, -(-n // 8)
-    picture = torch.full((rows * (s + gap), 8 * (h + gap)), float("nan"))
+    (below, beside), r, rows = gap, n // g, -(-n // columns)
+    picture = torch.full((rows * (s + below), columns * (h + beside)), float("nan"))
     for i in range(n):
-        y, x, j = i // 8 * (s + gap), i % 8 * (h + gap), i // r
+        y, x, j = i // columns * (s + below), i % columns * (h + beside), i // r
         picture[y : y + s, x : x + h] = read[i]
-        frame = Rectangle((x - 0.9, y - 0.9), h + 0.8, s + 0.8, fill=False, ec=hue(j, r), lw=3)
+        corner = (x - 0.5 - 0.2 * beside, y - 0.5 - 0.2 * below)
+        frame = Rectangle(corner, h + 0.4 * beside, s + 0.4 * below, fill=False, ec=hue(j, r), lw=3)
         frame.set_linestyle(":" if r > 1 and j >= 8 else "-")
         axes.add_patch(frame)
-    top = read.abs().max().item()
-    axes.imshow(
+    top = top or read.abs().max().item() or 1
+    image = axes.imshow(
         picture.numpy(), cmap="PuOr", vmin=-top, vmax=top, aspect="auto", interpolation="nearest"
     )
-    axes.set(xlim=(-1.6, 8 * (h + gap) - 1), ylim=(rows * (s + gap) - 1, -1.6))
-    axes.set_axis_off()
-    axes.set_title(
-        f"Keys that heads 0 to {n - 1} read,\n{s} doors down, {h} numbers across", fontsize=12
+    axes.set(
+        xlim=(-0.5 - 0.55 * beside, columns * (h + beside) - 0.5 * beside),
+        ylim=(rows * (s + below) - 0.5 * below, -0.5 - 0.55 * below),
     )
+    return image
 
 
 def alike(axes, likeness, g):
-    """Cosine similarity (n, n) of those keys, a frame round each group."""
+    """Cosine similarity (n, n) of what n heads read, a frame round each group; the image."""
     n = len(likeness)
     image = axes.imshow(likeness.numpy(), cmap="PuOr", vmin=-1, vmax=1, interpolation="nearest")
     for j in range(g):
         start, r = j * n // g - 0.5, n // g
         axes.add_patch(Rectangle((start, start), r, r, fill=False, ec="black", lw=1.2))
-    axes.set_xticks([0, n - 1], [0, n - 1])
-    axes.set_yticks([0, n - 1], [0, n - 1])
-    axes.set_title("How alike the keys\nof two heads are", fontsize=12)
-    bar = axes.figure.colorbar(image, ax=axes, location="right", pad=0.03)
+    return image
+
+
+def alike_bar(figure, image, axes):
+    """The bar of cosine similarities, in words."""
+    bar = figure.colorbar(image, ax=axes, location="right", pad=0.03)
     bar.set_ticks([-1, 0, 1], labels=["−1 opposite", "0", "1 the same"])
 
 
