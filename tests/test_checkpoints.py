@@ -1,0 +1,491 @@
+import json
+import math
+import os
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from course_utils import data_path
+from course_utils.checkpoints import byte_range, open_checkpoint, why_not
+from course_utils.safetensors_format import DTYPES, parse_header
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 12,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "vocab_size": 5,
+    "max_position_embeddings": 7,
+}
+SAVED = [x for x in DTYPES.values() if x != getattr(torch, "float8_e8m0fnu", None)]
+
+
+def write(folder, tensors, config=CONFIG):
+    """A folder in the Hub's format with one file of weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+def write_shards(folder, shards, total_size=True):
+    """A folder in the Hub's format with several files of weights, {file: tensors}."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    for file, tensors in shards.items():
+        save_file(tensors, folder / file)
+    index = {"weight_map": {name: file for file, x in shards.items() for name in x}}
+    if total_size:
+        index["metadata"] = {
+            "total_size": sum(t.nbytes for x in shards.values() for t in x.values())
+        }
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def write_header(folder, header, n_data=0, n=None):
+    """A folder whose weights are any header, a str, and so many bytes of data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    text = header if isinstance(header, bytes) else header.encode()
+    n = len(text) if n is None else n
+    (folder / "model.safetensors").write_bytes(n.to_bytes(8, "little") + text + bytes(n_data))
+    return folder
+
+
+def same(x, y):
+    """Whether two tensors are alike, to the last bit, nan and all."""
+    bits = [t.contiguous().flatten().view(torch.uint8) for t in (x, y)]
+    return x.dtype == y.dtype and x.shape == y.shape and torch.equal(*bits)
+
+
+def rows_of(x, rows):
+    """x[rows] for dtypes too that torch cannot index."""
+    n = x.nbytes // len(x) if len(x) else 0
+    table = x.contiguous().flatten().view(torch.uint8).view(len(x), n)
+    return table[rows].flatten().view(x.dtype).view(len(table[rows]), *x.shape[1:])
+
+
+@st.composite
+def tensors(draw, min_axes=0, min_rows=0):
+    """A tensor of any dtype that safetensors saves."""
+    dtype = draw(st.sampled_from(SAVED))
+    shape = draw(st.lists(st.integers(0, 5), min_size=min_axes, max_size=3))
+    if min_axes:
+        shape[0] = draw(st.integers(min_rows, 9))
+    n = math.prod(shape) * dtype.itemsize
+    data = bytearray(draw(st.binary(min_size=n, max_size=n)))
+    if dtype == torch.bool:
+        data = bytearray(x % 2 for x in data)
+    return torch.frombuffer(data, dtype=dtype).view(shape) if n else torch.empty(shape, dtype=dtype)
+
+
+def some_rows(n):
+    """Row numbers of a tensor of n rows, in any order and as often as one likes, or a slice."""
+    lists = st.lists(st.integers(-n, n - 1), max_size=12) if n else st.just([])
+    return st.one_of(lists, st.slices(n))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from(["a", "b.weight", "ключ", "d"]), tensors(), min_size=1))
+def test_any_tensor_equals_what_safetensors_reads(tmp_path_factory, saved):
+    folder = write(tmp_path_factory.mktemp("any"), saved)
+    checkpoint = open_checkpoint(folder)
+    found = checkpoint.tensors(dict.fromkeys(saved))
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        assert sorted(checkpoint.names) == sorted(file.keys())
+        for name in file.keys():  # noqa: SIM118
+            assert same(found[name], file.get_tensor(name))
+            assert checkpoint.shape(name) == tuple(file.get_slice(name).get_shape())
+            assert checkpoint.dtype(name) == file.get_tensor(name).dtype
+    assert checkpoint.n_bytes == sum(x.nbytes for x in saved.values())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_any_rows_equal_what_safetensors_reads(tmp_path_factory, data):
+    x = data.draw(tensors(min_axes=1))
+    rows = data.draw(some_rows(len(x)))
+    folder = write(tmp_path_factory.mktemp("rows"), {"x": x, "y": torch.ones(3)})
+    checkpoint = open_checkpoint(folder)
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        whole = file.get_tensor("x")
+    expected = rows_of(whole, list(range(len(x)))[rows] if isinstance(rows, slice) else rows)
+    assert same(checkpoint.tensor("x", rows), expected)
+    if not isinstance(rows, slice):
+        assert same(checkpoint.tensor("x", torch.tensor(rows, dtype=torch.int64)), expected)
+
+
+def test_only_the_rows_asked_for_are_read_and_each_once(tmp_path):
+    checkpoint = open_checkpoint(write(tmp_path / "m", {"x": torch.arange(200.0).view(20, 10)}))
+    assert checkpoint.shape("x") == (20, 10)
+    before = checkpoint.bytes_read
+    assert checkpoint.price({"x": [3, -17, 4, 3]}) == 80
+    assert checkpoint.tensor("x", [3, -17, 4, 3])[:, 0].tolist() == [30, 30, 40, 30]
+    assert checkpoint.bytes_read - before == 80
+    assert checkpoint.n_requests == 0
+
+
+def test_what_is_read_can_be_changed_and_nothing_else_changes(tmp_path):
+    x = torch.arange(6.0).view(3, 2)
+    checkpoint = open_checkpoint(write(tmp_path / "m", {"x": x, "y": x + 1}))
+    found = checkpoint.tensors({"x": None, "y": [0, 1, 2]})
+    found["x"].zero_()
+    assert torch.equal(found["y"], x + 1)
+    assert torch.equal(checkpoint.tensor("x"), x)
+
+
+def test_shards_are_read_like_one_file(tmp_path):
+    a, b = {"a.weight": torch.randn(4, 3)}, {"b.weight": torch.randn(5).bfloat16()}
+    folder = write_shards(tmp_path / "m", {"model-1.safetensors": a, "model-2.safetensors": b})
+    checkpoint = open_checkpoint(folder)
+    found = checkpoint.tensors({"b.weight": None, "a.weight": slice(1, 3)})
+    assert list(found) == ["b.weight", "a.weight"]
+    assert torch.equal(found["b.weight"], b["b.weight"])
+    assert torch.equal(found["a.weight"], a["a.weight"][1:3])
+    assert (checkpoint.names, checkpoint.n_bytes) == (["a.weight", "b.weight"], 58)
+
+
+def test_a_shard_that_is_not_asked_for_is_not_opened(tmp_path):
+    a = {"a": torch.ones(2)}
+    folder = write_shards(tmp_path / "m", {"1.safetensors": a, "2.safetensors": {"b": a["a"]}})
+    (folder / "2.safetensors").unlink()
+    assert open_checkpoint(folder).tensor("a").tolist() == [1, 1]
+    with pytest.raises(FileNotFoundError, match=r"no 2\.safetensors in m; there is 1\.safetensors"):
+        open_checkpoint(folder).shape("b")
+
+
+def test_bytes_of_all_weights_are_added_up_where_no_index_tells(tmp_path):
+    shards = {"1.safetensors": {"a": torch.ones(2)}, "2.safetensors": {"b": torch.ones(3)}}
+    assert open_checkpoint(write_shards(tmp_path / "m", shards, total_size=False)).n_bytes == 20
+
+
+def test_a_folder_has_a_name_a_config_and_a_geometry(tmp_path):
+    checkpoint = open_checkpoint(write(tmp_path / "mine", {"x": torch.ones(1)}))
+    assert (checkpoint.name, checkpoint.revision, checkpoint.config) == ("mine", None, CONFIG)
+    geometry = checkpoint.geometry
+    assert (geometry.name, geometry.n_heads, geometry.n_kv_heads, geometry.head_dim) == (
+        "mine",
+        6,
+        2,
+        2,
+    )
+
+
+def test_the_bytes_of_a_folder_are_counted(tmp_path):
+    folder = write(tmp_path / "m", {"x": torch.ones(5)})
+    checkpoint = open_checkpoint(folder)
+    checkpoint.tensor("x")
+    assert checkpoint.bytes_read == sum(x.stat().st_size for x in folder.iterdir())
+
+
+def test_the_tokenizer_is_the_one_in_the_folder(tmp_path):
+    from tokenizers import Tokenizer, models
+
+    folder = write(tmp_path / "m", {"x": torch.ones(1)})
+    Tokenizer(models.WordLevel({"key": 0, "one": 1}, "key")).save(str(folder / "tokenizer.json"))
+    assert open_checkpoint(folder).tokenizer().encode("one").ids == [1]
+
+
+def test_byte_range_is_where_the_bytes_are(tmp_path):
+    x, y = torch.randn(3, 4), torch.randn(7).half()
+    data = (write(tmp_path / "m", {"x": x, "y": y}) / "model.safetensors").read_bytes()
+    n = int.from_bytes(data[:8], "little")
+    for name, tensor in {"x": x, "y": y}.items():
+        for header in (data, data[: 8 + n], data[: 8 + n + 5]):
+            first, last = byte_range(header, name)
+            assert data[first : last + 1] == tensor.numpy().tobytes()
+
+
+# ── what is not there ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_tensor_that_is_not_there_is_answered_with_near_names(tmp_path):
+    names = ("h.0.k_proj.weight", "h.0.k_proj.bias", "__metadata__x")
+    checkpoint = open_checkpoint(write(tmp_path / "m", {x: torch.ones(2) for x in names}))
+    with pytest.raises(
+        KeyError, match=r"did you mean 'h\.0\.k_proj\.bias' or 'h\.0\.k_proj\.weight'"
+    ):
+        checkpoint.tensor("k_proj")
+    with pytest.raises(
+        KeyError, match=r"no tensor named 'h\.0\.k_prj\.weight'; did you mean 'h\.0\.k_proj"
+    ):
+        checkpoint.price({"h.0.k_prj.weight": None})
+    with pytest.raises(KeyError, match="no tensor named '__metadata__'"):
+        byte_range(checkpoint.header("model.safetensors")[0], "__metadata__")
+
+
+@pytest.mark.parametrize("row", [5, -6])
+def test_a_row_that_is_not_there_is_named_with_how_many_there_are(tmp_path, row):
+    checkpoint = open_checkpoint(write(tmp_path / "m", {"x": torch.ones(5, 2)}))
+    with pytest.raises(
+        IndexError, match=f"there is no row {row}; this tensor has 5, counted from 0"
+    ):
+        checkpoint.tensor("x", [0, row])
+
+
+@pytest.mark.parametrize(
+    "rows", [[True, False], [0.0], torch.ones(5, dtype=torch.bool), "a", [[0]]]
+)
+def test_rows_that_are_no_numbers_are_refused(tmp_path, rows):
+    checkpoint = open_checkpoint(write(tmp_path / "m", {"x": torch.ones(5, 2)}))
+    with pytest.raises(TypeError, match="rows are asked for by whole numbers"):
+        checkpoint.tensor("x", rows)
+
+
+def test_a_single_number_has_no_rows(tmp_path):
+    checkpoint = open_checkpoint(write(tmp_path / "m", {"x": torch.tensor(3.0)}))
+    assert checkpoint.tensor("x").item() == 3
+    with pytest.raises(IndexError, match="leave rows out"):
+        checkpoint.tensor("x", [0])
+
+
+def test_a_folder_that_is_not_there_is_no_model_of_the_hub(tmp_path):
+    for source in (tmp_path / "no", str(tmp_path / "no"), "./no/model", "~/no-such-folder/model"):
+        with pytest.raises(
+            FileNotFoundError, match=r"no folder .*; on the Hub, models are called org/name"
+        ):
+            open_checkpoint(source)
+
+
+def test_a_folder_without_config_or_weights_says_what_there_is(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(FileNotFoundError, match=r"no config\.json in .*; there is notes\.txt"):
+        open_checkpoint(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(
+        FileNotFoundError, match=r"no model\.safetensors in .*; there is config\.json, notes\.txt"
+    ):
+        _ = open_checkpoint(tmp_path).names
+
+
+def test_a_pickle_is_never_opened(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04cposix\nsystem\n")
+    checkpoint = open_checkpoint(tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=r"pytorch_model\.bin; a pickle may run code.*safetensors/convert"
+    ):
+        checkpoint.tensor("x")
+    assert checkpoint.bytes_read == len("{}")
+
+
+def test_why_not_names_what_is_fused_or_latent():
+    assert why_not(["m.q_proj.weight", "m.k_proj.weight", "m.v_proj.weight"]) == ""
+    for part in ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "W_pack"):
+        assert why_not([f"h.0.{part}.weight"]).startswith(
+            f"{part} is queries, keys and values fused"
+        )
+    latent = why_not(["m.q_proj.weight", "m.kv_a_proj_with_mqa.weight", "m.kv_b_proj.weight"])
+    assert latent.startswith("kv_a_proj_with_mqa makes one latent for all heads (MLA)")
+    assert why_not(["conv.weight"]).startswith("there is no k_proj")
+
+
+def test_a_checkpoint_of_fused_projections_says_so_and_shows_its_shapes(tmp_path):
+    checkpoint = open_checkpoint(write(tmp_path / "m", {"h.0.c_attn.weight": torch.ones(4, 12)}))
+    assert checkpoint.shape("h.0.c_attn.weight") == (4, 12)
+    assert "config and shapes can be shown" in checkpoint.why_not
+    with pytest.raises(KeyError, match="c_attn is queries, keys and values fused"):
+        checkpoint.tensor("model.layers.0.self_attn.k_proj.weight")
+
+
+# ── what is broken ─────────────────────────────────────────────────────────────────────────────
+
+
+def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("[]", "its header is no JSON object"),
+        ('{"x": ', "its header is no JSON object"),
+        ("[" * 100_000, "its header is no JSON object"),
+        (b"\xff\xfe{}", "its header is no JSON object"),
+        ({"x": 3}, "tensor 'x' needs dtype, shape and two data_offsets; it has 3"),
+        ({"x": {"dtype": "F32"}}, "tensor 'x' needs dtype"),
+        ({"x": entry(dtype=1)}, "tensor 'x' needs dtype"),
+        ({"x": entry(shape=[-2, -1])}, "tensor 'x' needs dtype"),
+        ({"x": entry(shape=[2.0])}, "tensor 'x' needs dtype"),
+        ({"x": entry(shape=[True, 2])}, "tensor 'x' needs dtype"),
+        ({"x": entry(shape=[1] * 65)}, "tensor 'x' needs dtype"),
+        ({"x": entry(offsets=[0, 4, 8])}, "tensor 'x' needs dtype"),
+        ({"x": entry(offsets=["0", "8"])}, "tensor 'x' needs dtype"),
+        ({"x": entry(offsets=[8, 0])}, "tensor 'x' is at 8–0, of 16 bytes of data"),
+        ({"x": entry(shape=[6], offsets=[0, 24])}, "tensor 'x' is at 0–24, of 16 bytes of data"),
+        ({"x": entry(offsets=[0, 10**30])}, "tensor 'x' needs dtype"),
+        ({"x": entry(shape=[3])}, r"tensor 'x' has 8 bytes; F32 \[3\] needs 12"),
+        ({"x": entry(shape=[2**62, 2**62])}, "tensor 'x' has 8 bytes; F32"),
+        ({"x": entry(), "y": entry(offsets=[4, 12])}, "tensors 'x' at 0–8 and 'y' at 4–12 overlap"),
+        ({"x": entry(), "y": entry()}, "tensors 'x' at 0–8 and 'y' at 0–8 overlap"),
+    ],
+)
+def test_a_broken_header_is_refused_with_name_and_numbers(tmp_path, header, message):
+    text = json.dumps(header) if isinstance(header, dict) else header
+    checkpoint = open_checkpoint(write_header(tmp_path / "m", text, n_data=16))
+    with pytest.raises(ValueError, match=rf"^model\.safetensors is broken: {message}") as error:
+        checkpoint.tensor("x")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(("n", "size"), [(0, 18), (1, 18), (11, 18), (2**64 - 1, 18), (10**9, 18)])
+def test_a_header_longer_than_the_file_is_refused(tmp_path, n, size):
+    checkpoint = open_checkpoint(write_header(tmp_path / "m", '{"x": {} }', n=n))
+    with pytest.raises(ValueError, match=f"it has {size} bytes, its header {n}; download it again"):
+        _ = checkpoint.names
+    assert checkpoint.bytes_read == len("{}") + 8
+
+
+def test_a_header_larger_than_safetensors_allows_is_not_read(tmp_path):
+    folder = write_header(tmp_path / "m", "{}", n=100_000_001)
+    os.truncate(folder / "model.safetensors", 200_000_000)
+    with pytest.raises(ValueError, match="its header 100000001"):
+        _ = open_checkpoint(folder).names
+
+
+@pytest.mark.parametrize("data", [b"", b"\x02\0\0", b"\x02\0\0\0\0\0\0"])
+def test_a_file_too_short_for_a_header_is_refused(tmp_path, data):
+    folder = write_header(tmp_path / "m", "{}")
+    (folder / "model.safetensors").write_bytes(data)
+    with pytest.raises(ValueError, match=f"it ends before byte 7, after {len(data)}"):
+        _ = open_checkpoint(folder).names
+
+
+def test_a_file_cut_off_within_the_data_is_refused(tmp_path):
+    folder = write(tmp_path / "m", {"x": torch.ones(100)})
+    os.truncate(folder / "model.safetensors", 200)
+    with pytest.raises(ValueError, match="tensor 'x' is at 0–400, of "):
+        open_checkpoint(folder).tensor("x")
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "", "\xff", "[" * 100_000])
+def test_a_config_or_an_index_that_is_no_object_is_refused(tmp_path, text):
+    folder = write(tmp_path / "m", {"x": torch.ones(1)})
+    (folder / "model.safetensors.index.json").write_text(text or "3", encoding="latin-1")
+    with pytest.raises(
+        ValueError, match=r"^model\.safetensors\.index\.json is broken: it is no JSON"
+    ):
+        open_checkpoint(folder)
+    (folder / "config.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"^config\.json is broken: it is no JSON object"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    "files", [[], 3, {"x": 3}, {"x": "../secret.safetensors"}, {"x": "pytorch.bin"}]
+)
+def test_an_index_that_names_other_files_than_weights_is_refused(tmp_path, files):
+    folder = write(tmp_path / "m", {"x": torch.ones(1)})
+    index = json.dumps({"weight_map": files, "metadata": 3})
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(ValueError, match="its weight_map must name a file for each tensor"):
+        open_checkpoint(folder)
+
+
+def test_a_dtype_that_torch_has_not_is_named_and_its_shape_is_shown(tmp_path):
+    text = json.dumps({"x": entry("F6_E2M3", [4], [0, 3]), "y": entry()})
+    checkpoint = open_checkpoint(write_header(tmp_path / "m", text, n_data=8).parent / "m")
+    with pytest.raises(ValueError, match="overlap"):
+        checkpoint.shape("x")
+    text = json.dumps({"x": entry("F6_E2M3", [4], [8, 11]), "y": entry()})
+    checkpoint = open_checkpoint(write_header(tmp_path / "n", text, n_data=11))
+    assert (checkpoint.shape("x"), checkpoint.tensor("y").tolist()) == ((4,), [0, 0])
+    for read in (checkpoint.dtype, checkpoint.tensor):
+        with pytest.raises(
+            ValueError, match="x is F6_E2M3, which torch cannot read; see its shape"
+        ):
+            read("x")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+ENTRY = st.fixed_dictionaries(
+    {},
+    optional={
+        "dtype": st.sampled_from(["F32", "BF16", "U8", "F4", "?"]) | JSON,
+        "shape": st.lists(st.integers(-1, 9), max_size=3) | JSON,
+        "data_offsets": st.lists(st.integers(-1, 80), max_size=3) | JSON,
+    },
+)
+HEADER = st.dictionaries(st.text(max_size=9), ENTRY | JSON, max_size=4).map(json.dumps)
+BROKEN = st.one_of(
+    HEADER.map(str.encode), st.binary(max_size=60), JSON.map(json.dumps).map(str.encode)
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(BROKEN, st.integers(0, 80), st.none() | st.integers(0, 2**64 - 1))
+def test_no_header_crashes_or_hangs(tmp_path_factory, header, n_data, n):
+    folder = write_header(tmp_path_factory.mktemp("broken"), header, n_data, n)
+    checkpoint = open_checkpoint(folder)
+    try:
+        names = checkpoint.names
+    except ValueError as error:
+        assert str(error).startswith("model.safetensors is broken: ")
+        assert "\n" not in str(error)
+        return
+    for name in names:  # a header that is accepted keeps its word
+        begin, end = byte_range(checkpoint.header("model.safetensors")[0], name)
+        assert 0 <= begin <= end + 1 <= (folder / "model.safetensors").stat().st_size
+        try:
+            dtype = checkpoint.dtype(name)
+        except ValueError as error:
+            assert "which torch cannot read" in str(error)
+            continue
+        x = checkpoint.tensor(name)
+        assert (x.dtype, x.shape, x.nbytes) == (dtype, checkpoint.shape(name), end + 1 - begin)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_what_safetensors_opens_is_opened(tmp_path_factory, data):
+    saved = {"x": torch.ones(2, 3), "y": torch.ones(4, dtype=torch.bool)}
+    folder = write(tmp_path_factory.mktemp("mutated"), saved)
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        i = data.draw(
+            st.integers(0, 8 + int.from_bytes(content[:8], "little") - 1)
+            if len(content) > 8
+            else st.just(0)
+        )
+        content[min(i, len(content) - 1)] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        with safe_open(path, "pt") as file:
+            known = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError:
+        return
+    checkpoint = open_checkpoint(folder)
+    assert {name: list(checkpoint.shape(name)) for name in checkpoint.names} == known
+
+
+def test_a_header_of_many_tensors_is_checked_once(tmp_path):
+    places = {f"t{i}": entry(offsets=[8 * i, 8 * i + 8]) for i in range(20_000)}
+    text = json.dumps(places).encode()
+    assert (
+        len(parse_header(len(text).to_bytes(8, "little") + text, 8 + len(text) + 160_000, "m"))
+        == 20_000
+    )
+
+
+def test_the_models_of_the_course_are_read_as_safetensors_reads_them():
+    folders = [x.parent for x in sorted(data_path("checkpoints").rglob("config.json"))]
+    assert folders
+    for folder in folders:
+        checkpoint = open_checkpoint(folder)
+        with safe_open(folder / "model.safetensors", "pt") as file:
+            for name in checkpoint.names:
+                assert same(checkpoint.tensor(name), file.get_tensor(name))
