@@ -213,11 +213,18 @@ class GroupedQueryAttention(nn.Module):
         self.v_proj = nn.Linear(d_model, g * h, bias)
         self.o_proj = nn.Linear(n * h, d_model, bias)
 
+    def queries(self, x):
+        return split_heads(self.q_proj(x), self.n_heads)
+
+    def keys(self, x):
+        return split_heads(self.k_proj(x), self.n_kv_heads)
+
+    def values(self, x):
+        return split_heads(self.v_proj(x), self.n_kv_heads)
+
     def forward(self, x, cache=None, rope=None):
         past = cache.n_tokens if cache else 0
-        q = split_heads(self.q_proj(x), self.n_heads)
-        k = split_heads(self.k_proj(x), self.n_kv_heads)
-        v = split_heads(self.v_proj(x), self.n_kv_heads)
+        q, k, v = self.queries(x), self.keys(x), self.values(x)
         if rope:
             q, k = rope(q, past), rope(k, past)
         if cache:

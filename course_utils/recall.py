@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from course_utils import data_path
-from course_utils.attention import GroupedQueryAttention, split_heads
+from course_utils.attention import GroupedQueryAttention
 
 ATTRIBUTES = ("colour", "wood", "handle", "lock", "size", "floor")
 N_DOORS = 8  # and so eight values an attribute: each names one door
@@ -110,13 +110,11 @@ class RecallModel(nn.Module):
 
     def keys(self, doors, rooms):
         """The keys of the doors: (b, g, 8, h)."""
-        x = self.attention_norm(self.door_rows(doors, rooms))
-        return split_heads(self.attention.k_proj(x), self.attention.n_kv_heads)
+        return self.attention.keys(self.attention_norm(self.door_rows(doors, rooms)))
 
     def queries(self, asked):
         """The queries of the question rows: (b, n, t, h)."""
-        x = self.attention_norm(self.question_rows(asked))
-        return split_heads(self.attention.q_proj(x), self.attention.n_heads)
+        return self.attention.queries(self.attention_norm(self.question_rows(asked)))
 
 
 def train(model, steps, seed, watch=None):
