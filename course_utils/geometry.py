@@ -162,7 +162,7 @@ def from_config(config, name=""):
         max_context=number(config, *context, default=2048),
         latent_dim=latent,
         windows=f"sliding window of {window} tokens in some or all layers" if window else "",
-        rope_theta=rope.get("full_attention", rope).get("rope_theta"),
+        rope_theta=rope.get("full_attention", rope).get("rope_theta", config.get("rope_theta")),
         vocab=config.get("vocab_size"),
     )
 

@@ -1,0 +1,200 @@
+"""A decoder like Llama's: what real checkpoints hold, layer by layer, with the names they use.
+
+l layers, b batch, n query heads, g key/value heads, h head_dim, d d_model, t new tokens, s all of
+them. A config is the dict in a model's config.json; Llama's, Qwen2's and Qwen3's can be read.
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.functional import linear, silu
+
+from course_utils.attention import GroupedQueryAttention
+from course_utils.geometry import from_config
+from course_utils.kv_cache import KVCache
+from course_utils.rope import frequencies, rotate
+
+KNOWN = {  # in a config; what else there may be changes nothing here
+    "model_type": ("llama", "qwen2", "qwen3"),
+    "hidden_act": ("silu", None),
+    "mlp_bias": (False, None),
+    "use_sliding_window": (False, None),
+    "quantization_config": (None,),
+}
+
+
+class Attention(GroupedQueryAttention):
+    """`GroupedQueryAttention` with what Qwen adds: biases, or a norm of each query and key."""
+
+    def __init__(self, config):
+        m, model_type = from_config(config), config["model_type"]
+        bias = config.get("attention_bias", False) or model_type == "qwen2"
+        super().__init__(m.d_model, m.n_heads, m.n_kv_heads, m.head_dim, bias)
+        if model_type == "qwen2":
+            self.o_proj = nn.Linear(m.n_heads * m.head_dim, m.d_model, bias=False)
+        norm = partial(nn.RMSNorm, m.head_dim, config["rms_norm_eps"])
+        self.q_norm, self.k_norm = (norm(), norm()) if model_type == "qwen3" else (None, None)
+
+    def queries(self, x):
+        q = super().queries(x)
+        return self.q_norm(q) if self.q_norm else q
+
+    def keys(self, x):
+        k = super().keys(x)
+        return self.k_norm(k) if self.k_norm else k
+
+
+class MLP(nn.Module):
+    """SwiGLU: one projection opens and closes what the other lets through."""
+
+    def __init__(self, config):
+        super().__init__()
+        d, d_ff = config["hidden_size"], config["intermediate_size"]
+        self.gate_proj = nn.Linear(d, d_ff, bias=False)
+        self.up_proj = nn.Linear(d, d_ff, bias=False)
+        self.down_proj = nn.Linear(d_ff, d, bias=False)
+
+    def forward(self, x):
+        return self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    """Attention, then the MLP, each on a normalised x and added to it.
+
+    forward: x (b, t, d), a `KVCache` or None, a rotation → x (b, t, d), weights (b, n, t, s).
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        norm = partial(nn.RMSNorm, config["hidden_size"], config["rms_norm_eps"])
+        self.input_layernorm, self.post_attention_layernorm = norm(), norm()
+        self.self_attn, self.mlp = Attention(config), MLP(config)
+
+    def forward(self, x, cache, rope):
+        output, weights = self.self_attn(self.input_layernorm(x), cache, rope)
+        x = x + output
+        return x + self.mlp(self.post_attention_layernorm(x)), weights
+
+
+class Decoder(nn.Module):
+    """Token ids in, a score for every next token out.
+
+    forward: ids (b, t), a list of l caches or None → logits (b, t, vocab), l weights (b, n, t, s).
+
+    Raises ValueError if config has a setting that this code does not know.
+    Source: Touvron et al. 2023, arXiv 2302.13971; transformers' LlamaForCausalLM is its test.
+
+    >>> sizes = {"hidden_size": 12, "intermediate_size": 16, "num_hidden_layers": 2}
+    >>> sizes |= {"num_attention_heads": 6, "num_key_value_heads": 2, "vocab_size": 9}
+    >>> model = Decoder({"model_type": "llama", "rms_norm_eps": 1e-5} | sizes)
+    >>> logits, weights = model(torch.tensor([[1, 2, 3, 4, 5]]))
+    >>> logits.shape, weights[1].shape
+    (torch.Size([1, 5, 9]), torch.Size([1, 6, 5, 5]))
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        check(config)
+        self.config, self.rope = config, rotation(config)
+        self.embed_tokens = nn.Embedding(config["vocab_size"], config["hidden_size"])
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config["num_hidden_layers"]))
+        self.norm = nn.RMSNorm(config["hidden_size"], config["rms_norm_eps"])
+        if not config.get("tie_word_embeddings", False):
+            self.lm_head = nn.Linear(config["hidden_size"], config["vocab_size"], bias=False)
+
+    def forward(self, ids, caches=None):
+        x, weights = self.embed_tokens(ids), []
+        caches = [None] * len(self.layers) if caches is None else caches
+        for layer, cache in zip(self.layers, caches, strict=True):
+            x, of_layer = layer(x, cache, self.rope)
+            weights.append(of_layer)
+        head = getattr(self, "lm_head", self.embed_tokens)  # tied: words in and out are one matrix
+        return linear(self.norm(x), head.weight), weights
+
+    def caches(self, max_tokens, batch=1):
+        """An empty cache for every layer."""
+        m, like = from_config(self.config), self.norm.weight
+        sizes = batch, m.n_kv_heads, max_tokens, m.head_dim
+        return [KVCache(*sizes, like.dtype, like.device) for _ in self.layers]
+
+
+@torch.no_grad()
+def greedy(model, ids, n_new):
+    """The ids (b, t) and n_new more, each the likeliest, even past the end → (b, t + n_new)."""
+    caches = model.caches(ids.shape[1] + n_new, batch=len(ids))
+    new = ids
+    for _ in range(n_new):
+        logits, _ = model(new, caches)
+        new = logits[:, -1:].argmax(dim=-1)
+        ids = torch.cat([ids, new], dim=1)
+    return ids
+
+
+def check(config):
+    """Raise ValueError unless this code computes what a model with this config does."""
+    for name, known in KNOWN.items():
+        if config.get(name) not in known:
+            values = ", ".join(repr(x) for x in known if x is not None) or "none"
+            raise ValueError(f"{name} is {config.get(name)!r}; known here is {values}")
+    for name in ("vocab_size", "intermediate_size", "rms_norm_eps"):
+        if config.get(name) is None:
+            raise ValueError(f"config.json has no {name}; it cannot be computed without")
+    rotation(config)
+
+
+def rotation(config):
+    """The rotation `rope(x, start)` of a model: x (b, heads, t, h), the first at position start."""
+    m, scaling = from_config(config), config.get("rope_parameters") or config.get("rope_scaling")
+    return partial(rotate, inv_freq=frequencies(m.head_dim, m.rope_theta or 10_000.0, scaling))
+
+
+def load(checkpoint):
+    """The whole model of a `Checkpoint`, in float32: all its bytes are read.
+
+    >>> from course_utils import checkpoints, data_path
+    >>> model = load(checkpoints.open_checkpoint(data_path("checkpoints", "doors-g8")))
+    >>> model.layers[0].self_attn.k_proj.weight.shape
+    torch.Size([128, 128])
+    """
+    with torch.device("meta"):  # no memory yet, and no random numbers
+        model = Decoder(checkpoint.config)
+    start = "" if hasattr(model, "lm_head") else "model."  # a tied lm_head may be stored as well
+    return filled(model, checkpoint.tensors(part_of(checkpoint, start)), "model.")
+
+
+def part_of(checkpoint, *starts):
+    """The tensors whose names start so, {name: None}, for `Checkpoint.tensors`."""
+    names = [name for name in checkpoint.names if name.startswith(starts)]
+    return dict.fromkeys(x for x in names if not x.endswith("inv_freq"))  # RoPE's, in old files
+
+
+def filled(module, weights, prefix, parts=("",)):
+    """The module with these weights in float32, or only its parts whose names begin so.
+
+    Raises ValueError if a tensor is missing, unknown, quantized, or of another shape.
+    """
+    meant = {prefix + x: y for x, y in module.state_dict().items() if x.startswith(parts)}
+    meant = {x.replace("model.lm_head", "lm_head"): y for x, y in meant.items()}  # beside the model
+    for name in sorted(meant | weights):
+        has, should = (tuple(x[name].shape) if name in x else "none" for x in (weights, meant))
+        if has != should:
+            raise ValueError(f"{name}: the file has {has}, config.json means {should}")
+        if weights[name].itemsize < 2:
+            raise ValueError(f"{name} is {weights[name].dtype}, quantized; try the original model")
+    weights = {name.removeprefix(prefix): x.float() for name, x in weights.items()}
+    module.load_state_dict(weights, strict=False, assign=True)
+    return module
+
+
+def save(model, folder):
+    """Write a model as the Hub has it, in bfloat16: config.json and model.safetensors."""
+    folder, weights = Path(folder), {}
+    for name, x in model.state_dict().items():
+        weights[name if name.startswith("lm_head") else f"model.{name}"] = x.bfloat16()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(model.config, indent=2) + "\n", encoding="utf-8")
