@@ -2,7 +2,10 @@
 
 import functools
 import inspect
+import io
+import json
 import math
+import struct
 
 import numpy as np
 import pytest
@@ -95,6 +98,12 @@ PLANNED = {
         "each mean repeated for all heads of its group",
         "the columns pooled, not the rows",
     },
+    "08.byte_range": {
+        "the offsets taken for places in the file",
+        "the end as a slice has it",
+        "the first tensor of the header, whatever the name",
+    },
+    "08.kv_heads": {"the decoy of Falcon-7B taken", "r for g"},
 }
 
 
@@ -638,6 +647,50 @@ def pool_by_numpy(weight, n, g):
     return torch.from_numpy(groups.mean(axis=1).reshape(-1, weight.shape[1]))
 
 
+def range_by_struct(header_bytes, tensor_name):
+    (n,) = struct.unpack_from("<Q", header_bytes)
+    header = json.loads(header_bytes[8:][:n].decode("utf-8"))
+    start = 8 + n + header[tensor_name]["data_offsets"][0]
+    return start, start + range_by_size(header[tensor_name]) - 1
+
+
+def range_by_size(info):
+    return math.prod(info["shape"]) * {"F32": 4, "BF16": 2}[info["dtype"]]
+
+
+def range_by_stream(header_bytes, tensor_name):
+    file = io.BytesIO(header_bytes)
+    n = int(np.frombuffer(file.read(8), "<u8")[0])
+    header = json.loads(file.read(n))
+    return [file.tell() + x - i for i, x in enumerate(header[tensor_name]["data_offsets"])]
+
+
+def heads_by_match(config):
+    match config:
+        case {"kv_lora_rank": _}:
+            raise ValueError("a latent")
+        case {"new_decoder_architecture": True, "num_kv_heads": g}:
+            return g
+        case {"multi_query": True}:
+            return 1
+        case {"num_key_value_heads": int(g)} | {"num_attention_heads": g} | {"n_head": g}:
+            return g
+
+
+def heads_by_family(config):
+    n = config.get("n_head", config.get("num_attention_heads"))
+    family = config["model_type"]
+    if family.startswith("deepseek"):
+        raise ValueError(f"{family} caches a latent")
+    if family == "falcon":
+        shared = config["num_kv_heads"] if config["new_decoder_architecture"] else 1
+        return shared if config["multi_query"] else n
+    if family == "gpt_bigcode":
+        return 1 if config["multi_query"] else n
+    g = config.get("num_key_value_heads")
+    return n if g is None else g
+
+
 class Layer(torch.nn.Module):
     """Grouped-query attention as a learner may write it."""
 
@@ -766,6 +819,8 @@ GOOD = {
         "numpy": lesson_07.refusing(pool_by_numpy),
         "half": lesson_07.refusing(in_half(pool_by_groups)),
     },
+    "08.byte_range": {"struct": range_by_struct, "stream": range_by_stream},
+    "08.kv_heads": {"match": heads_by_match, "family": heads_by_family},
 }
 
 
@@ -858,6 +913,8 @@ STUBS = {
     "05.multi_query_attention": stub,
     "06.grouped_query_attention": stub,
     "07.mean_pool_kv": lambda weight, n_heads, n_kv_heads: ...,
+    "08.byte_range": lambda header_bytes, tensor_name: ...,
+    "08.kv_heads": lambda config: None,
 }
 
 
@@ -910,7 +967,7 @@ class OtherNames(Layer):
 @pytest.mark.parametrize(
     "cls, diagnosis, said",
     [
-        (ForgetsReturn, "nothing returned", "end it with a return"),
+        (ForgetsReturn, "nothing returned", "does every path end with a return?"),
         (OneResult, "an error", "forward must return two things: output, weights"),
         (WithBias, "an error", "q_proj.bias is one too many; write nn.Linear(…, bias=False)"),
         (FullWidth, "an error", "k_proj.weight is (8, 8), it should be (4, 8): queries have"),

@@ -40,7 +40,10 @@ def difference(names, got, expected):
     if same(got, expected):
         return ""
     if isinstance(expected, Exception):
-        return f"it should raise {type(expected).__name__}: {expected}"
+        instead = (
+            f"raised {type(got).__name__}" if isinstance(got, Exception) else f"gave {kind(got)}"
+        )
+        return f"yours {instead}; it should raise {type(expected).__name__}: {expected}"
     if isinstance(expected, tuple):
         if not isinstance(got, tuple | list) or len(got) != len(expected):
             return f"return {kind(expected)}, {', '.join(names)}; you returned {kind(got)}"
@@ -58,16 +61,22 @@ def difference(names, got, expected):
 
 def shapes(names, values):
     """The arguments of a probe in words: `for q (1, 1, 3, 2), n_heads = 4`."""
-    return "for " + ", ".join(
-        f"{name} {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"{name} = {value}"
-        for name, value in zip(names, values, strict=False)
-    )
+    return "for " + ", ".join(map(argument, names, values))
+
+
+def argument(name, value):
+    """One argument in words: `q (1, 1, 3, 2)`, `header_bytes (360 bytes)` or `n_heads = 4`."""
+    if isinstance(value, torch.Tensor):
+        return f"{name} {tuple(value.shape)}"
+    return f"{name} ({len(value)} bytes)" if isinstance(value, bytes) else f"{name} = {value}"
 
 
 def kind(value):
     """What a value is, in words: `a tensor (2, 3)`."""
     if isinstance(value, torch.Tensor):
         return f"a {value.dtype} tensor {tuple(value.shape)}".replace("torch.", "")
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
     if isinstance(value, tuple | list):
         return f"{len(value)} thing{'s' * (len(value) != 1)}"
     return f"{value!r}"

@@ -113,7 +113,7 @@ def examine(exercise, fn):
         if isinstance(got, NotImplementedError) or got is ... or (got is None and is_stub(fn)):
             return Result(False, False, None, "Replace the ... and run the cell again.")
         if got is None:
-            message = "Your function gave nothing back: end it with a return."
+            message = f"Your function gave back None: does every path end with a return?\n{inputs}"
             return Result(False, True, "nothing returned", message)
         if isinstance(got, Exception) and not isinstance(expected, Exception):
             message = f"It raised an error.\n{inputs}\n{where(got, fn)}"

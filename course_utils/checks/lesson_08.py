@@ -1,0 +1,387 @@
+"""Exercises of lesson 08: where a tensor is in its file, and how many K/V heads a config has."""
+
+import json
+import math
+
+from course_utils.checks.engine import Exercise, Mistake
+from course_utils.geometry import kv_heads
+from course_utils.safetensors_format import byte_range
+
+WIDTHS = {"BF16": 2, "F32": 4}  # bytes an element
+Q, K, V = (f"model.layers.0.self_attn.{x}_proj.weight" for x in "qkv")
+NORM = "model.layers.0.input_layernorm.weight"
+
+
+def beginning(*tensors, more=0, **metadata):
+    """The first bytes of a safetensors file: length, header, and so many bytes of its data.
+
+    tensors are (name, dtype, shape) in the order of the data; the header lists them by name.
+    """
+    header, end = {}, 0
+    for name, dtype, shape in tensors:
+        begin, end = end, end + math.prod(shape) * WIDTHS[dtype]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+    listed = {"__metadata__": metadata} | dict(sorted(header.items()))
+    text = json.dumps(listed, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (8 - len(text) % 8)  # the data begins at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + bytes(range(128, 128 + more))
+
+
+class Place:
+    """Where a tensor is: data is where the data begins, begin and end count from there."""
+
+    def __init__(self, header_bytes, name):
+        self.n_given, self.n = len(header_bytes), int.from_bytes(header_bytes[:8], "little")
+        self.data = 8 + self.n
+        self.text = header_bytes[8 : self.data].decode()
+        self.tensors = json.loads(self.text)
+        del self.tensors["__metadata__"]
+        info = self.tensors[name]
+        self.begin, self.end = info["data_offsets"]
+        self.width, self.elements = WIDTHS[info["dtype"]], math.prod(info["shape"])
+
+
+def ranging(first=lambda at: at.data + at.begin, last=lambda at: at.data + at.end - 1):
+    """A byte_range of two numbers, each made from the Place of the tensor."""
+
+    def wrong(header_bytes, name):
+        at = Place(header_bytes, name)
+        return first(at), last(at)
+
+    return wrong
+
+
+def behind(start):
+    """A byte_range that counts the offsets from start(place of the tensor)."""
+    return ranging(lambda at: start(at) + at.begin, lambda at: start(at) + at.end - 1)
+
+
+def instead(which):
+    """A byte_range of another tensor: which(names in the order of the header, the right one)."""
+
+    def wrong(header_bytes, name):
+        return byte_range(header_bytes, which(list(Place(header_bytes, name).tensors), name))
+
+    return wrong
+
+
+def big_endian(header_bytes, name):
+    """The eight bytes read from the wrong end."""
+    n = int.from_bytes(header_bytes[:8], "big")
+    begin, end = json.loads(header_bytes[8 : 8 + n])[name]["data_offsets"]
+    return 8 + n + begin, 8 + n + end - 1
+
+
+def in_line(header_bytes, name):
+    """The sizes of the tensors that the header lists before this one, added up."""
+    at = Place(header_bytes, name)
+    names, sizes = list(at.tensors), [x["data_offsets"] for x in at.tensors.values()]
+    first = at.data + sum(end - begin for begin, end in sizes[: names.index(name)])
+    return first, first + at.end - at.begin - 1
+
+
+def as_text(header_bytes, name):
+    """The line of HTTP."""
+    first, last = byte_range(header_bytes, name)
+    return f"bytes={first}-{last}"
+
+
+RANGE_MISTAKES = {
+    "the offsets taken for places in the file": Mistake(
+        behind(lambda at: 0),
+        "data_offsets count from the first byte of the data, behind the length and the header: a "
+        "tensor at 0 would lie in the length. Add 8 + N to both.",
+    ),
+    "the offsets as they stand in the header": Mistake(
+        ranging(lambda at: at.begin, lambda at: at.end),
+        "data_offsets count from the first byte of the data, so add 8 + N to both; and their end "
+        "is the first byte that is not the tensor's, so take 1 from it.",
+    ),
+    "the 8 bytes of the length left out": Mistake(
+        behind(lambda at: at.n),
+        "N is the length of the JSON alone. Before it are 8 bytes, those of N itself: the data "
+        "begins at 8 + N.",
+    ),
+    "the header left out": Mistake(
+        behind(lambda at: 8),
+        "Behind the 8 bytes of the length come N bytes of JSON, and only then the data: add 8 + N.",
+    ),
+    "all bytes given taken for the header": Mistake(
+        behind(lambda at: at.n_given),
+        "header_bytes may go on behind the header, with the first of the data. Where that begins, "
+        "its first 8 bytes say: at 8 + N.",
+    ),
+    "the spaces at the end of the header not counted": Mistake(
+        behind(lambda at: 8 + len(at.text.rstrip().encode())),
+        "The header is filled up with spaces, and N counts them. Take N from the first 8 bytes; do "
+        "not measure the JSON.",
+    ),
+    "characters counted, not bytes": Mistake(
+        behind(lambda at: 8 + len(at.text)),
+        "One of the headers has an ë in it: one character, two bytes. Take N from the first 8 "
+        "bytes; do not measure the text.",
+    ),
+    "the length read from the wrong end": Mistake(
+        big_endian,
+        'The first of the 8 bytes counts least: int.from_bytes(header_bytes[:8], "little"). Read '
+        "the other way, the header would be longer than any file.",
+    ),
+    "the end as a slice has it": Mistake(
+        ranging(last=lambda at: at.data + at.end),
+        "The second offset is the first byte behind the tensor, as in a slice. HTTP sends the last "
+        "byte, too: you would get one of the next tensor. Take 1 from it.",
+    ),
+    "the last byte left out": Mistake(
+        ranging(last=lambda at: at.data + at.end - 2),
+        "One byte too few: last - first + 1 must be end - begin, the bytes of the tensor.",
+    ),
+    "first and a number of bytes": Mistake(
+        ranging(last=lambda at: at.end - at.begin),
+        "The second number is how many bytes the tensor has. HTTP wants the place of its last one.",
+    ),
+    "elements counted, not bytes": Mistake(
+        ranging(last=lambda at: at.data + at.begin + at.elements - 1),
+        "The shape says how many numbers there are; each takes 2 bytes in BF16 and 4 in F32. No "
+        "need to count: both data_offsets are bytes, use the second.",
+    ),
+    "four bytes an element, whatever the dtype": Mistake(
+        ranging(last=lambda at: at.data + at.begin + 4 * at.elements - 1),
+        "An element of BF16 takes two. No need to count: both data_offsets are bytes, use the "
+        "second.",
+    ),
+    "the offsets multiplied by the bytes of an element": Mistake(
+        ranging(
+            lambda at: at.data + at.begin * at.width, lambda at: at.data + at.end * at.width - 1
+        ),
+        "data_offsets are bytes, not elements: end - begin is what the whole tensor takes.",
+    ),
+    "the first tensor of the header, whatever the name": Mistake(
+        instead(lambda names, name: names[0]),
+        "The header is a dict from names to dtype, shape and data_offsets: look tensor_name up.",
+    ),
+    "the next tensor of the header": Mistake(
+        instead(lambda names, name: names[(names.index(name) + 1) % len(names)]),
+        "One too far: __metadata__ is in the header, too, and has no data. Look tensor_name up.",
+    ),
+    "the sizes of the tensors before it added up": Mistake(
+        in_line,
+        "The header need not list the tensors in the order of the data. Each has its own "
+        "data_offsets: no sum is needed.",
+    ),
+    "all of the data": Mistake(
+        ranging(
+            lambda at: at.data,
+            lambda at: at.data + max(x["data_offsets"][1] for x in at.tensors.values()) - 1,
+        ),
+        "That is every tensor of the file, gigabytes in a real one. Take the data_offsets of "
+        "tensor_name.",
+    ),
+    "last and first swapped": Mistake(
+        lambda header_bytes, name: byte_range(header_bytes, name)[::-1],
+        "The numbers are right: return first, then last.",
+    ),
+    "a text for two numbers": Mistake(
+        as_text,
+        "The numbers are right. Return the two of them: return first, last. Who asks the server "
+        "writes the line.",
+    ),
+}
+
+LLAMA_3_8B = {"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 8}
+LLAMA_1_7B = {"model_type": "llama", "num_attention_heads": 32}
+NULL = {"model_type": "llama", "num_attention_heads": 40, "num_key_value_heads": None}
+STARCODER = {"model_type": "gpt_bigcode", "n_head": 48, "multi_query": True}
+NOT_SHARED = {"model_type": "gpt_bigcode", "n_head": 12, "multi_query": False}
+FALCON_7B = {
+    "model_type": "falcon",
+    "num_attention_heads": 71,
+    "num_kv_heads": 71,
+    "multi_query": True,
+    "new_decoder_architecture": False,
+}
+FALCON_40B = {
+    "model_type": "falcon",
+    "num_attention_heads": 128,
+    "num_kv_heads": 8,
+    "multi_query": True,
+    "new_decoder_architecture": True,
+}
+DEEPSEEK_V3 = {
+    "model_type": "deepseek_v3",
+    "num_attention_heads": 128,
+    "num_key_value_heads": 128,
+    "kv_lora_rank": 512,
+    "qk_rope_head_dim": 64,
+}
+CONFIGS = (LLAMA_3_8B, LLAMA_1_7B, NULL, STARCODER, NOT_SHARED, FALCON_7B, FALCON_40B, DEEPSEEK_V3)
+
+
+def ask(fn, config):
+    """What fn gives; in words where None was read from the file, or meant as "no heads"."""
+    got = fn(config)
+    return "None" if got is None and (None in config.values() or is_latent(config)) else got
+
+
+def is_latent(config):
+    """Whether the model caches a latent."""
+    return "kv_lora_rank" in config
+
+
+def query_heads(config):
+    """n by either of its names."""
+    return config.get("num_attention_heads") or config["n_head"]
+
+
+def group_size(config):
+    """r where there are groups."""
+    return 1 if is_latent(config) else query_heads(config) // kv_heads(config)
+
+
+def unsaid(config):
+    """Whether the file leaves it at one K/V head for each query head."""
+    return not is_latent(config) and group_size(config) == 1
+
+
+def field(*names):
+    """A kv_heads that knows the first of these fields that is there, or else n."""
+    return lambda config: next((config[x] for x in names if config.get(x)), query_heads(config))
+
+
+def but(where, answer):
+    """A kv_heads that is right but where where(config), and gives answer(config) there."""
+    return lambda config: answer(config) if where(config) else kv_heads(config)
+
+
+HEADS_MISTAKES = {
+    "the query heads for all": Mistake(
+        query_heads,
+        "That is n. Llama-3-8B has 32 query heads and 8 K/V heads: num_key_value_heads says so.",
+    ),
+    "r for g": Mistake(
+        group_size,
+        "That is r, the query heads of a group. Asked for is g, the number of K/V heads.",
+    ),
+    "one head where no field counts them": Mistake(
+        but(unsaid, lambda config: 1),
+        "A model that says nothing of K/V heads does not share them: each query head has its own, "
+        "g = n.",
+    ),
+    "num_key_value_heads, or else one": Mistake(
+        lambda config: config.get("num_key_value_heads") or 1,
+        "A Llama that says nothing of K/V heads does not share them: each query head has its own, "
+        "g = n. And some families have other names for it.",
+    ),
+    "null taken for a number": Mistake(
+        but(lambda config: None in config.values(), lambda config: None),
+        "get(name, default) gives the default only where the field is absent. Here it is there, "
+        "and null: write config.get(name) or n.",
+    ),
+    "null taken for a number, and no other family known": Mistake(
+        lambda config: config.get("num_key_value_heads", query_heads(config)),
+        "get(name, default) gives the default only where the field is absent. Here it is there, "
+        "and null: write config.get(name) or n. After that come StarCoder and Falcon.",
+    ),
+    "num_key_value_heads, or else n": Mistake(
+        field("num_key_value_heads"),
+        "Right for Llama and many others. But StarCoder and Falcon have multi_query: all query "
+        "heads share one K/V head.",
+    ),
+    "multi_query never asked": Mistake(
+        field("num_key_value_heads", "num_kv_heads"),
+        "StarCoder has no other field than multi_query: true for it. All query heads share one K/V "
+        "head.",
+    ),
+    "multi_query false taken for true": Mistake(
+        but(lambda config: config.get("multi_query") is False, lambda config: 1),
+        "The field can be there and say false. Ask what it says: if config.get(name).",
+    ),
+    "the decoy of Falcon-7B taken": Mistake(
+        but(lambda config: config == FALCON_7B, lambda config: config["num_kv_heads"]),
+        "Its num_kv_heads says 71, and the model's code never reads it: with multi_query there is "
+        "one K/V head. The cache tells: (1, 1, s, 64).",
+    ),
+    "multi_query asked before new_decoder_architecture": Mistake(
+        but(lambda config: config.get("new_decoder_architecture"), lambda config: 1),
+        "Falcon-40B has multi_query: true, and 8 K/V heads: with new_decoder_architecture it is "
+        "num_kv_heads that counts. Ask for that first.",
+    ),
+    "num_key_value_heads of a latent model taken": Mistake(
+        but(is_latent, lambda config: config["num_key_value_heads"]),
+        "All else is right. But DeepSeek-V3 caches no heads: kv_lora_rank says that it caches a "
+        "latent, from which 128 heads are made when they are needed. Raise a ValueError.",
+    ),
+    "a latent counted as one head": Mistake(
+        but(is_latent, lambda config: 1),
+        "All else is right, and a latent is shared by all heads, as in MQA. But keys and values "
+        "are both made from it, and it is wider than a head. Raise a ValueError.",
+    ),
+    "None for a latent": Mistake(
+        but(is_latent, lambda config: None),
+        "All else is right. But whoever multiplies by g stumbles over a None much later: raise a "
+        "ValueError that says what the model caches.",
+    ),
+    "0 for a latent": Mistake(
+        but(is_latent, lambda config: 0),
+        "All else is right. But whoever multiplies by g gets a cache of 0 bytes, and believes it: "
+        "raise a ValueError that says what the model caches.",
+    ),
+}
+
+EXERCISES = {
+    "08.byte_range": Exercise(
+        reference=byte_range,
+        probes=[
+            (beginning((K, "BF16", (6, 10)), (V, "BF16", (6, 10)), format="pt"), V),
+            (beginning((K, "BF16", (3, 7)), (Q, "BF16", (9, 7)), more=5, format="pt"), K),
+            (beginning((V, "F32", (4, 9)), (NORM, "F32", (9,)), (K, "F32", (4, 9)), more=20), NORM),
+            (
+                beginning(
+                    (Q, "BF16", (12, 5)),
+                    (NORM, "F32", (5,)),
+                    (K, "BF16", (4, 5)),
+                    (V, "BF16", (4, 5)),
+                    more=33,
+                    by="Zoë",
+                ),
+                K,
+            ),
+        ],
+        returns=("first", "last"),
+        mistakes=RANGE_MISTAKES,
+        hints=(
+            "A safetensors file is 8 bytes, which say N; then N bytes of JSON, the header; then "
+            "the data. All you need is in the first 8 + N bytes.",
+            'N is int.from_bytes(header_bytes[:8], "little"), and json.loads(header_bytes[8 : 8 + '
+            "N]) is a dict: look tensor_name up, and in what you find, data_offsets.",
+            "The two offsets count from where the data begins, 8 + N, and the second is the first "
+            "byte that is not the tensor's. HTTP wants the last one that is.",
+            'n = int.from_bytes(header_bytes[:8], "little")\n'
+            "header = json.loads(header_bytes[8 : 8 + n])\n"
+            'begin, end = header[tensor_name]["data_offsets"]\n'
+            "return 8 + n + begin, 8 + n + end - 1",
+        ),
+    ),
+    "08.kv_heads": Exercise(
+        reference=kv_heads,
+        probes=[(config,) for config in CONFIGS],
+        returns=("g",),
+        mistakes=HEADS_MISTAKES,
+        hints=(
+            "Begin with Llama: num_key_value_heads is g. Where it is absent or null, each query "
+            "head has a K/V head of its own, g = n.",
+            "n has two names, num_attention_heads and n_head. multi_query: true means g = 1; the "
+            "field can be there and say false.",
+            "Falcon: with new_decoder_architecture: true, num_kv_heads is g, whatever multi_query "
+            "says. A kv_lora_rank means that a latent is cached: raise a ValueError.",
+            'if config.get("kv_lora_rank"):\n'
+            '    raise ValueError("a latent is cached, not K/V heads")\n'
+            'n = config.get("num_attention_heads") or config.get("n_head")\n'
+            'if config.get("new_decoder_architecture"):\n'
+            '    return config.get("num_kv_heads") or n\n'
+            'if config.get("multi_query"):\n'
+            "    return 1\n"
+            'return config.get("num_key_value_heads") or n',
+        ),
+        play=ask,
+    ),
+}
