@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 from pathlib import Path
 
@@ -52,14 +53,14 @@ def prose(notebook):
 
 
 def run(notebook, tmp_path):
-    """The notebook executed in an empty folder; an error in any cell fails."""
+    """The notebook executed offline in an empty folder; an error in any cell fails."""
     NotebookClient(
         notebook,
         timeout=120,
         iopub_timeout=60,  # moving every control sends thousands of messages
         store_widget_state=False,
         resources={"metadata": {"path": tmp_path}},
-    ).execute()
+    ).execute(env=os.environ | {"HF_HUB_OFFLINE": "1"})
     return notebook
 
 

@@ -1,9 +1,13 @@
 """The lessons as a student meets them: JupyterLab in Chromium, a keyboard and a mouse."""
 
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
+from hub_server import serve
+
+from course_utils import data_path
 
 from .lab import (
     accessibility,
@@ -185,3 +189,30 @@ def test_lesson_05_says_what_a_right_answer_costs(page, lab):
     type_into_cell(page, exercise, FOLDED)
     said = run_cell(page, exercise)
     assert "Passed" in said and "no tensor on the way was larger than K" in said
+
+
+def test_lesson_08_reads_a_model_of_the_hub(page, lab, tmp_path):
+    name, gated = "HuggingFaceTB/SmolLM2-135M", "meta-llama/Meta-Llama-3-8B"
+    for model in (name, gated):
+        shutil.copytree(data_path("checkpoints", "doors-g32"), tmp_path / "hub" / model)
+    with serve(tmp_path / "hub") as hub:
+        hub.gated[gated] = {"a token that may"}
+        open_notebook(page, lab, "08_inside_real_models.ipynb")
+        start = (
+            f"import os\nos.environ.update(HF_ENDPOINT='{hub.url}', HF_HOME='{tmp_path}/cache')\n"
+        )
+        type_into_cell(page, 1, start + cell(page, 1).locator(".cm-content").inner_text())
+        run_all(page)
+        choice = page.locator(".widget-dropdown select")
+        choice.select_option(name)
+        page.get_by_text(f"{name} · MHA, n = 32, g = 32, h = 16. Layer 0: 265.").wait_for()
+        sent = hub.body_bytes
+        cells = nbformat.read(lab.folder / "08_inside_real_models.ipynb", as_version=4).cells
+        read = next(i for i, x in enumerate(cells) if x.source == "explorer.read()")
+        run_cell(page, read)
+        assert 264_960 <= hub.body_bytes - sent < 270_000  # 10 rows, a norm, k_proj, v_proj
+        picture = cell(page, read).locator("img")
+        assert "K after RoPE: 32 different maps" in picture.get_attribute("alt")
+        save_screenshot(page, "lesson_08_hub")
+        choice.select_option(gated)
+        page.get_by_text(f"{gated} is gated: ask for access at {hub.url}/{gated}").wait_for()
