@@ -45,8 +45,8 @@ def clause(rng):
 def verse(rng):
     """One sentence or two, told twice, as a list of words.
 
-    >>> " ".join(verse(random.Random(4)))
-    'hugo fits this lock . hugo fits this lock .'
+    >>> " ".join(verse(random.Random(32)))
+    'all keys open this box . all keys open this box .'
     """
     told = []
     for _ in range(rng.randint(1, 2)):
@@ -122,7 +122,7 @@ def train(model, steps, seed, watch=None):
 
 @torch.no_grad()
 def evaluate(model):
-    """What a model has learnt, on 500 new verses: shares, 0 to 1, as (agrees, copies).
+    """What a model has learnt, on 500 other verses: shares, 0 to 1, as (agrees, copies).
 
     agrees: a verb in its right form is likelier than in its wrong one. copies: how many words of
     the second telling are foretold.

@@ -66,10 +66,10 @@ def row_numbers(shape, rows):
         raise IndexError("a tensor of shape () is one number and has no rows; leave rows out")
     if isinstance(rows, slice):
         return list(range(shape[0])[rows])
-    rows = rows.tolist() if hasattr(rows, "tolist") else list(rows)
+    rows = rows.tolist() if hasattr(rows, "tolist") else rows
+    if not hasattr(rows, "__len__") or set(map(type, rows := list(rows))) - {int}:
+        raise TypeError("rows must be a flat list of whole numbers; of ids (1, s) give ids[0]")
     for row in rows:
-        if type(row) is not int:
-            raise TypeError(f"rows are asked for by whole numbers, a list of them; not {row!r:.40}")
         if not -shape[0] <= row < shape[0]:
             raise IndexError(f"there is no row {row}; this tensor has {shape[0]}, counted from 0")
     return [row % shape[0] for row in rows]

@@ -229,13 +229,44 @@ def test_a_row_that_is_not_there_is_named_with_how_many_there_are(tmp_path, row)
         checkpoint.tensor("x", [0, row])
 
 
-@pytest.mark.parametrize(
-    "rows", [[True, False], [0.0], torch.ones(5, dtype=torch.bool), "a", [[0]]]
-)
-def test_rows_that_are_no_numbers_are_refused(tmp_path, rows):
+IDS = torch.tensor([[3, 0, 3]])
+NO_ROWS = {
+    "a mask": [True, False],
+    "a mask as a tensor": torch.ones(5, dtype=torch.bool),
+    "fractions": [0.0],
+    "fractions as a tensor": torch.tensor([0.5]),
+    "words": "a",
+    "a list of lists": [[0]],
+    "a number": 0,
+    "a number as a tensor": torch.tensor(0),
+    "a number of numpy": IDS.numpy()[0, 0],
+    "a fraction as a tensor": torch.tensor(0.5),
+    "numbers that can be told only once": iter([3, 0, 3]),
+    "ids of a batch": IDS,
+    "ids of a batch of numpy": IDS.numpy(),
+    "ids of an empty batch": [[]],
+}
+
+
+@pytest.mark.parametrize("rows", NO_ROWS.values(), ids=NO_ROWS)
+def test_rows_that_are_no_flat_list_of_numbers_are_refused_with_the_remedy(tmp_path, rows):
     checkpoint = open_checkpoint(write(tmp_path / "m", {"x": torch.ones(5, 2)}))
-    with pytest.raises(TypeError, match="rows are asked for by whole numbers"):
-        checkpoint.tensor("x", rows)
+    before = checkpoint.bytes_read
+    for ask in (checkpoint.tensor, lambda *x: checkpoint.price(dict([x]))):
+        with pytest.raises(TypeError) as error:
+            ask("x", rows)
+        remedy = "rows must be a flat list of whole numbers; of ids (1, s) give ids[0]"
+        assert str(error.value) == remedy
+    assert checkpoint.bytes_read - before < 200  # of the header, and nothing of x
+
+
+def test_the_remedy_works_and_any_flat_list_will_do(tmp_path):
+    x = torch.arange(10.0).view(5, 2)
+    checkpoint = open_checkpoint(write(tmp_path / "m", {"x": x}))
+    for rows in (IDS[0], IDS[0].numpy(), (3, 0, 3)):
+        assert checkpoint.tensor("x", rows).equal(x[[3, 0, 3]])
+    assert checkpoint.tensor("x", range(1, 4)).equal(x[1:4])
+    assert checkpoint.tensor("x", torch.tensor([], dtype=torch.int64)).shape == (0, 2)
 
 
 def test_a_single_number_has_no_rows(tmp_path):

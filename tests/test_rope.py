@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import LlamaConfig
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
 from course_utils.rope import frequencies, rotate
 
@@ -14,6 +16,9 @@ SCALING = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
+
+
+LLAMA31 = SCALING | {"rope_theta": 500_000.0, "factor": 8.0}
 
 
 def random(*shape):
@@ -46,6 +51,33 @@ def test_token_by_token_is_all_at_once():
     x, turns = random(1, 2, 6, 4), frequencies(4)
     one_by_one = [rotate(x[:, :, i : i + 1], i, turns) for i in range(6)]
     torch.testing.assert_close(torch.cat(one_by_one, dim=2), rotate(x, 0, turns))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(-2000, 2000), st.integers(-2000, 2000), st.sampled_from([None, SCALING]))
+def test_two_rotations_in_a_row_are_one_by_the_sum_of_positions(a, b, scaling):
+    x, turns = random(2, 3, 1, 16), frequencies(16, scaling=scaling)
+    twice = rotate(rotate(x, a, turns), b, turns)
+    torch.testing.assert_close(twice, rotate(x, a + b, turns), rtol=0, atol=2e-3)
+    torch.testing.assert_close(rotate(rotate(x, a, turns), -a, turns), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("start", [0, 7, 900])
+def test_in_any_precision_it_is_the_rotation_of_transformers(dtype, start):
+    config = LlamaConfig(
+        hidden_size=64, num_attention_heads=4, max_position_embeddings=131072,
+        rope_parameters=LLAMA31,
+    )  # fmt: skip
+    q, k = random(2, 3, 4, 5, 16).to(dtype)
+    cos, sin = LlamaRotaryEmbedding(config)(q, torch.arange(start, start + 5)[None])
+    turns = frequencies(16, LLAMA31["rope_theta"], LLAMA31)
+    for x, expected in zip((q, k), apply_rotary_pos_emb(q, k, cos, sin), strict=True):
+        found = rotate(x, start, turns)
+        assert found.dtype == expected.dtype == dtype
+        torch.testing.assert_close(found, expected)
+    whole, turned = (rotate(x, start, turns) for x in (q.double(), q))
+    torch.testing.assert_close(turned.double(), whole, rtol=0, atol=8 * torch.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("scaling", [None, {"rope_type": "default"}, SCALING])
