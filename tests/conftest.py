@@ -1,7 +1,13 @@
 """What several files of tests share."""
 
+import socket
+
 import pytest
 import torch
+from huggingface_hub import constants
+from huggingface_hub.utils import _cache_assets
+
+from course_utils import hub
 
 
 @pytest.fixture(scope="module")
@@ -11,3 +17,23 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def no_other_network(monkeypatch, tmp_path):
+    """An empty cache, no token, short waits, and no way beyond this machine."""
+    connect = socket.create_connection
+
+    def only_loopback(address, *args, **kwargs):
+        assert address[0] == "127.0.0.1", f"a test reached for {address}"
+        return connect(address, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "create_connection", only_loopback)
+    for module in (constants, _cache_assets):
+        monkeypatch.setattr(module, "HF_ASSETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)  # a request of its own, once
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(hub, "WAIT", 0.01)
+    monkeypatch.setattr(hub, "TIMEOUT", 5)

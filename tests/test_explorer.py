@@ -6,7 +6,6 @@ import re
 import socket
 import threading
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -26,7 +25,6 @@ from transformers import (
 )
 
 from course_utils import SENTENCE, doors, explorer, figures
-from course_utils import hub as hub_module
 from course_utils.explorer import HERE, LLAMA2, LLAMA3, QWEN, THERE, Explorer
 from course_utils.figures.checkpoint import size
 from course_utils.slider import Keys
@@ -56,24 +54,7 @@ CONFIGS = {
 MINI = "org/llama · GQA, n = 6, g = 2, h = 8"
 
 
-@pytest.fixture(autouse=True)
-def no_other_network(monkeypatch, tmp_path):
-    """An empty cache, no token, short waits, and no way beyond this machine."""
-    connect = socket.create_connection
-
-    def only_loopback(address, *args, **kwargs):
-        assert address[0] == "127.0.0.1", f"a test reached for {address}"
-        return connect(address, *args, **kwargs)
-
-    monkeypatch.setattr(socket, "create_connection", only_loopback)
-    for module in (constants, huggingface_hub.utils._cache_assets):
-        monkeypatch.setattr(module, "HF_ASSETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)  # a request of its own, once
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(hub_module, "WAIT", 0.01)
-    monkeypatch.setattr(hub_module, "TIMEOUT", 5)
+pytestmark = pytest.mark.usefixtures("no_other_network")
 
 
 @pytest.fixture

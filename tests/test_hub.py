@@ -7,7 +7,6 @@ import socket
 import threading
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 from hub_server import COMMIT, SIGNED, Fault, serve
@@ -25,23 +24,7 @@ WEIGHTS = "model.safetensors"
 OTHER = "f" * 40
 
 
-@pytest.fixture(autouse=True)
-def no_other_network(monkeypatch, tmp_path):
-    """An empty cache, no token, short waits, and no way beyond this machine."""
-    connect = socket.create_connection
-
-    def only_loopback(address, *args, **kwargs):
-        assert address[0] == "127.0.0.1", f"a test reached for {address}"
-        return connect(address, *args, **kwargs)
-
-    monkeypatch.setattr(socket, "create_connection", only_loopback)
-    for module in (constants, huggingface_hub.utils._cache_assets):
-        monkeypatch.setattr(module, "HF_ASSETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(hub_module, "WAIT", 0.01)
-    monkeypatch.setattr(hub_module, "TIMEOUT", 5)
+pytestmark = pytest.mark.usefixtures("no_other_network")
 
 
 @pytest.fixture
