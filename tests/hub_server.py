@@ -99,6 +99,14 @@ class Hub:
         return None
 
 
+class Server(ThreadingHTTPServer):
+    """A server that makes no noise about clients that hang up, as tests have them do."""
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Handler(BaseHTTPRequestHandler):
     """One request to the Hub or to its CDN."""
 
@@ -272,7 +280,7 @@ def serve(folder, port=0):
         for name, at in (("url", port), ("cdn", 0)):
             where = "hub" if name == "url" else "cdn"
             handler = type(where, (Handler,), {"hub": hub, "server_name": where})
-            servers.append(ThreadingHTTPServer(("127.0.0.1", at), handler))
+            servers.append(Server(("127.0.0.1", at), handler))
             servers[-1].daemon_threads = True
             setattr(hub, name, f"http://127.0.0.1:{servers[-1].server_port}")
             threading.Thread(target=servers[-1].serve_forever, args=(0.02,), daemon=True).start()
