@@ -4,7 +4,6 @@ l layers, b batch, n query heads, g key/value heads, h head_dim, d d_model, t ne
 them. A config is the dict in a model's config.json; Llama's, Qwen2's and Qwen3's can be read.
 """
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import nn
 from torch.nn.functional import linear, silu
 
 from course_utils.attention import GroupedQueryAttention
+from course_utils.conversion import write_json
 from course_utils.geometry import from_config
 from course_utils.kv_cache import KVCache
 from course_utils.rope import frequencies, rotate
@@ -197,4 +197,4 @@ def save(model, folder):
         weights[name if name.startswith("lm_head") else f"model.{name}"] = x.bfloat16()
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(model.config, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "config.json", model.config)

@@ -25,6 +25,7 @@ DO = "open need fit find keep show".split()
 PEOPLE = "anna ben clara david emma felix greta hugo".split()
 COLOURS = "red blue green golden silver black white brown".split()
 WORDS = [*ONE, *MANY, *THINGS, *MORE, *DOES, *DO, *PEOPLE, *COLOURS, "and", "but", "."]
+IDS = {word: i for i, word in enumerate(["<unk>", "<s>", *WORDS])}
 N_TOKENS, BATCH, STEPS, SEED = 64, 48, 600, 0
 MODELS = 8, 32, 1  # K/V heads
 
@@ -61,8 +62,7 @@ def tokenizer():
     >>> tokenizer().encode("one key opens").tokens
     ['<s>', 'one', 'key', 'opens']
     """
-    vocab = {word: i for i, word in enumerate(["<unk>", "<s>", *WORDS])}
-    made = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    made = Tokenizer(models.WordLevel(IDS, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     made.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
     return made
@@ -73,7 +73,7 @@ def config(n_kv_heads):
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "vocab_size": 2 + len(WORDS),
+        "vocab_size": len(IDS),
         "hidden_size": 128,
         "intermediate_size": 256,
         "num_hidden_layers": 4,
@@ -93,13 +93,12 @@ def config(n_kv_heads):
 
 def texts(rng, size):
     """Token ids of texts that each begin with a verse: (size, 1 + 64), <s> first."""
-    ids = {word: i for i, word in enumerate(WORDS, start=2)}
     rows = []
     for _ in range(size):
         words = []
         while len(words) < N_TOKENS:
             words += verse(rng)
-        rows.append([1, *(ids[word] for word in words[:N_TOKENS])])
+        rows.append([1, *(IDS[word] for word in words[:N_TOKENS])])
     return torch.tensor(rows)
 
 
@@ -127,11 +126,10 @@ def evaluate(model):
     agrees: a verb in its right form is likelier than in its wrong one. copies: how many words of
     the second telling are foretold.
     """
-    rng, ids = random.Random(10_000), {word: i for i, word in enumerate(WORDS, start=2)}
-    other = {ids[a]: ids[b] for a, b in [*zip(DOES, DO, strict=True), *zip(DO, DOES, strict=True)]}
-    agrees, copies = [], []
+    other = {IDS[a]: IDS[b] for a, b in zip([*DOES, *DO], [*DO, *DOES], strict=True)}
+    rng, agrees, copies = random.Random(10_000), [], []
     for _ in range(500):
-        row = torch.tensor([1, *(ids[word] for word in verse(rng))])
+        row = torch.tensor([1, *(IDS[word] for word in verse(rng))])
         logits, half = model(row[None, :-1])[0][0], len(row) // 2
         for i in range(half):
             if (verb := row[i + 1].item()) in other:

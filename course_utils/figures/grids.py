@@ -2,7 +2,7 @@
 
 from matplotlib.patches import Rectangle
 
-from course_utils.figures.card import GROUPS, KEY, LOOK, QUERY, Card, ink
+from course_utils.figures.card import GROUPS, KEY, KEY_TEXT, LOOK, QUERY, Card, ink
 
 
 @LOOK
@@ -58,8 +58,8 @@ def masks(masks, titles):
 
 
 def name_axes(axes):
-    """Keys across and queries down, in their colours (the orange darker, to be read as text)."""
-    axes.set_xlabel("key: the word looked at", color="#8A5F00", fontweight="bold")
+    """Keys across and queries down, in their colours."""
+    axes.set_xlabel("key: the word looked at", color=KEY_TEXT, fontweight="bold")
     axes.set_ylabel("query: the word that looks", color=QUERY, fontweight="bold")
 
 

@@ -7,13 +7,12 @@ import torch
 from matplotlib import colormaps
 
 from course_utils.attention import group_size
-from course_utils.figures.card import LOOK, QUERY, VALUE, Card
+from course_utils.figures.card import KEY_TEXT, LOOK, QUERY, VALUE, Card
 from course_utils.figures.grids import hidden
 from course_utils.figures.hero import alike, alike_bar, mosaic
 from course_utils.figures.maps import looks, number
 from course_utils.figures.trade_off import two
 
-KEY_TEXT = "#8A5F00"  # the orange of keys, darker, to be read as text
 SIGNED = colormaps["PuOr"].resampled(65)  # few enough for a PNG to keep the colours of its text
 
 
