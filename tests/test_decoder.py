@@ -6,6 +6,7 @@ from copy import deepcopy
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import SIZES, tiny
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -17,20 +18,6 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from course_utils import checkpoints, decoder, geometry, inside
 
-SIZES = {
-    "vocab_size": 29,
-    "hidden_size": 18,
-    "intermediate_size": 28,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.3,
-    "bos_token_id": 1,
-    "eos_token_id": None,
-    "pad_token_id": None,
-}
 LLAMA31 = {
     "rope_type": "llama3",
     "rope_theta": 100.0,
@@ -75,13 +62,7 @@ def old_form(config):
 
 def made(config, folder):
     """A random model of transformers, saved as the Hub has it: the model and its checkpoint."""
-    torch.manual_seed(1)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
-    with torch.no_grad():
-        for x in model.parameters():
-            x.add_(0.3 * torch.randn_like(x))  # norms that are not 1, biases that are not 0
-    model.save_pretrained(folder)
-    return model, checkpoints.open_checkpoint(folder)
+    return tiny(config, folder), checkpoints.open_checkpoint(folder)
 
 
 @every_kind

@@ -13,6 +13,8 @@ from hub_server import Fault, serve
 from huggingface_hub import constants
 from ipywidgets import HBox
 from safetensors.torch import load_file, save_file
+from tiny import SIZES as TINY
+from tiny import tiny
 from transformers import (
     AutoModelForCausalLM,
     DeepseekV3Config,
@@ -31,19 +33,7 @@ from course_utils.slider import Keys
 
 WEIGHTS = "model.safetensors"
 IDS = doors.tokenizer().encode(SENTENCE).ids
-SIZES = {
-    "vocab_size": doors.config(8)["vocab_size"],
-    "hidden_size": 18,
-    "intermediate_size": 28,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "initializer_range": 0.3,
-    "bos_token_id": 1,
-    "eos_token_id": None,
-    "pad_token_id": None,
-}
+SIZES = TINY | {"vocab_size": doors.config(8)["vocab_size"]}
 CONFIGS = {
     "llama": LlamaConfig(**SIZES),
     "qwen2": Qwen2Config(**SIZES),
@@ -69,12 +59,7 @@ def hub(tmp_path, monkeypatch):
 
 def make(folder, config, **kwargs):
     """A random model of transformers, saved as the Hub has it, with our tokenizer."""
-    torch.manual_seed(1)
-    model = AutoModelForCausalLM.from_config(config).eval()
-    with torch.no_grad():
-        for x in model.parameters():
-            x.add_(0.3 * torch.randn_like(x))  # norms that are not 1, biases that are not 0
-    model.save_pretrained(folder, **kwargs)
+    model = tiny(config, folder, **kwargs)
     doors.tokenizer().save(str(folder / "tokenizer.json"))
     return model
 

@@ -8,6 +8,7 @@ import math
 import matplotlib.colors
 import pytest
 import torch
+from drawn import assert_only_what_changes_moves, plain, words
 from PIL import Image
 
 from course_utils import figures
@@ -134,15 +135,6 @@ def draw(name):
     return getattr(figures, name)(*copy.deepcopy(FIGURES[name]))
 
 
-def plain(given):
-    """What a figure is given as lists, dicts and numbers, which `==` compares."""
-    if isinstance(given, dict):
-        return {key: plain(x) for key, x in given.items()}
-    if isinstance(given, list | tuple):
-        return [plain(x) for x in given]
-    return given.tolist() if isinstance(given, torch.Tensor) else given
-
-
 def texts(axes):
     """The texts of an axes by the square or point they stand in."""
     return {
@@ -178,10 +170,6 @@ def bars(axes):
 def lines(axes):
     """The points of every line, by its label."""
     return {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
-
-
-def words(labels):
-    return [label.get_text() for label in labels]
 
 
 def picture(axes):
@@ -858,15 +846,7 @@ FLIPBOOKS = {
 
 @pytest.mark.parametrize("name", FLIPBOOKS)
 def test_only_what_changes_moves(name):
-    def places(figure):
-        figure.set_dpi(2 * figures.CSS_DPI)  # as `png` draws it
-        figure.draw_without_rendering()
-        return [x.bbox.bounds for x in figure.axes], [x.axis() for x in figure.axes]
-
-    (first, scales), *others = (places(getattr(figures, name)(*x)) for x in FLIPBOOKS[name])
-    for other, same in others:
-        torch.testing.assert_close(other, first, rtol=0, atol=0.5)  # half a pixel
-        assert same == scales
+    assert_only_what_changes_moves([getattr(figures, name)(*x) for x in FLIPBOOKS[name]])
 
 
 def test_likeness_in_the_dial_is_cosine_similarity():

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from drawn import assert_only_what_changes_moves, plain, words
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
@@ -95,19 +96,6 @@ FIGURES = {
     "byte_map last": checkpoint(4, last=True),
     "byte_map whole": ({"k_proj": 300, "b": 5}, {"k_proj": 300, "b": 5}, "A title"),
 }
-
-
-def plain(given):
-    """What a figure is given as lists, dicts and numbers, which `==` compares."""
-    if isinstance(given, dict):
-        return {key: plain(x) for key, x in given.items()}
-    if isinstance(given, list | tuple):
-        return [plain(x) for x in given]
-    return given.tolist() if isinstance(given, torch.Tensor) else given
-
-
-def words(labels):
-    return [label.get_text() for label in labels]
 
 
 def picture(axes):
@@ -386,15 +374,7 @@ FLIPBOOKS = {
 
 @pytest.mark.parametrize("name", FLIPBOOKS)
 def test_only_what_changes_moves(name):
-    def places(figure):
-        figure.set_dpi(2 * figures.CSS_DPI)  # as `png` draws it
-        figure.draw_without_rendering()
-        return [x.bbox.bounds for x in figure.axes], [x.axis() for x in figure.axes]
-
-    (first, scales), *others = (places(getattr(figures, name)(*x)) for x in FLIPBOOKS[name])
-    for other, same in others:
-        torch.testing.assert_close(other, first, rtol=0, atol=0.5)  # half a pixel
-        assert same == scales
+    assert_only_what_changes_moves([getattr(figures, name)(*x) for x in FLIPBOOKS[name]])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

@@ -1,0 +1,32 @@
+"""What the tests of figures share: what a figure says, is given and shows, and that it keeps still."""
+
+import torch
+
+from course_utils import figures
+
+
+def plain(given):
+    """What a figure is given as lists, dicts and numbers, which `==` compares."""
+    if isinstance(given, dict):
+        return {key: plain(x) for key, x in given.items()}
+    if isinstance(given, list | tuple):
+        return [plain(x) for x in given]
+    return given.tolist() if isinstance(given, torch.Tensor) else given
+
+
+def words(labels):
+    return [label.get_text() for label in labels]
+
+
+def assert_only_what_changes_moves(frames):
+    """Of a flipbook's figures, all axes are in the same place and have the same scales."""
+    (first, scales), *others = map(places, frames)
+    for other, same in others:
+        torch.testing.assert_close(other, first, rtol=0, atol=0.5)  # half a pixel
+        assert same == scales
+
+
+def places(figure):
+    figure.set_dpi(2 * figures.CSS_DPI)  # as `png` draws it
+    figure.draw_without_rendering()
+    return [x.bbox.bounds for x in figure.axes], [x.axis() for x in figure.axes]
