@@ -5,9 +5,8 @@ from dataclasses import replace
 
 from ipywidgets import HTML, BoundedFloatText, Dropdown, HBox, VBox
 
-from course_utils.figures import WIDGET, as_shown
 from course_utils.geometry import Geometry, model, models
-from course_utils.slider import Keys, Slider
+from course_utils.slider import Keys, Slider, box_bundle
 
 OWN = "your own"
 N_TOKENS = sorted({2**k for k in range(21)} | {m.max_context for m in models()} | {100_000})
@@ -72,8 +71,7 @@ class Calculator(HBox):
 
     def _repr_mimebundle_(self, **kwargs):
         """The controls and the bill; where no widget can live, the bill alone."""
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        return as_shown({WIDGET: view, "text/html": self.bill.value, "text/plain": self.text})
+        return box_bundle(self, self.l, self.bill.value, self.text)
 
 
 def formula(geometry, n_tokens, batch=1, bytes_per_element=2):

@@ -8,9 +8,8 @@ from ipywidgets import HTML, Dropdown, HBox, VBox
 from course_utils import SENTENCE, data_path, figures, inside
 from course_utils.checkpoints import open_checkpoint
 from course_utils.decoder import check
-from course_utils.figures import WIDGET, as_shown
 from course_utils.figures.checkpoint import size
-from course_utils.slider import Keys, Slider
+from course_utils.slider import Keys, Slider, box_bundle
 
 HERE = ["doors-g8", "doors-g32", "doors-g1"]  # in data/checkpoints: they need no network
 # Our sentence in tokens, made with copies of these models' tokenizer.json of 2 to 11 MB: about as
@@ -123,5 +122,4 @@ class Explorer(HBox):
 
     def _repr_mimebundle_(self, **kwargs):
         """The controls and their line; where no widget can live, the line alone."""
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        return as_shown({WIDGET: view, "text/html": self.bill.value, "text/plain": self.text})
+        return box_bundle(self, self.layer, self.bill.value, self.text)

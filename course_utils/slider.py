@@ -5,7 +5,7 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-from course_utils.figures import as_shown
+from course_utils.figures import WIDGET, as_shown
 
 
 class Slider(anywidget.AnyWidget):
@@ -79,6 +79,16 @@ def one_of(values, value):
     if value not in values:
         raise traitlets.TraitError(f"value is {value}; it must be in {values}")
     return value
+
+
+def box_bundle(box, slider, page, text):
+    """How a box with a slider in it shows: the box; where no widget can live, page or text.
+
+    Returns (data, metadata). Colab loads the slider's code from where the metadata say.
+    """
+    view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
+    data = {WIDGET: view, "text/html": page, "text/plain": text}
+    return as_shown(data), anywidget.AnyWidget._repr_mimebundle_(slider)[1]
 
 
 class Keys(anywidget.AnyWidget):

@@ -191,7 +191,7 @@ def test_sliders_run_from_small_to_large_and_say_what_they_mean():
 
 def test_stored_it_is_the_bill_without_a_widget():
     calculator = Calculator()
-    assert calculator._repr_mimebundle_() == {
+    assert calculator._repr_mimebundle_()[0] == {
         "text/html": calculator.bill.value,
         "text/plain": "KV cache of Llama-3 8B: 2 · 32 · 1 · 8 · 128 · 8192 · 2 = 1,073,741,824 bytes",
     }
@@ -200,7 +200,7 @@ def test_stored_it_is_the_bill_without_a_widget():
 def test_live_it_is_a_widget_with_the_bill_beside_it(monkeypatch):
     monkeypatch.delenv("COURSE_OUTPUTS")
     calculator = Calculator()
-    data = calculator._repr_mimebundle_()
+    data, _ = calculator._repr_mimebundle_()
     assert set(data) == {figures.WIDGET, "text/html", "text/plain"}
     assert data[figures.WIDGET]["model_id"] == calculator.model_id
 

@@ -600,7 +600,7 @@ def test_one_move_of_the_layer_writes_one_line_and_a_choice_two():
 def test_stored_it_is_the_line_without_a_widget(monkeypatch):
     monkeypatch.setenv("COURSE_OUTPUTS", "stored")
     chosen = Explorer()
-    assert chosen._repr_mimebundle_() == {
+    assert chosen._repr_mimebundle_()[0] == {
         "text/html": chosen.bill.value,
         "text/plain": "doors-g8 · GQA, n = 32, g = 8, h = 16. Layer 0: 68.4 kB to read of 2.1 MB",
     }
@@ -609,7 +609,7 @@ def test_stored_it_is_the_line_without_a_widget(monkeypatch):
 def test_live_it_is_a_widget_with_the_line_beside_it(monkeypatch):
     monkeypatch.delenv("COURSE_OUTPUTS", raising=False)
     chosen = Explorer()
-    data = chosen._repr_mimebundle_()
+    data, _ = chosen._repr_mimebundle_()
     assert set(data) == {figures.WIDGET, "text/html", "text/plain"}
     assert data[figures.WIDGET]["model_id"] == chosen.model_id
     assert data["text/plain"] == chosen.text
