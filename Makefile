@@ -13,6 +13,9 @@ test: .venv/.browser  ## everything that must pass
 	$(BIN)/ruff format --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
+test-colab: .venv/.browser .venv-colab/.ready  ## every lesson as in Google Colab: its versions, no clone
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest colab/test_*.py $(ARGS)
+
 notebooks: .venv/.ready  ## run all lessons and store their outputs
 	COURSE_OUTPUTS=stored OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False \
@@ -28,11 +31,20 @@ bench-widgets: .venv/.browser  ## the flipbook against ipywidgets.interact, in a
 wheel: .venv/.ready  ## the course as one file in dist/
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
+# owner/name of a repository on GitHub, from its address
+REPO ?= $(shell git remote get-url origin 2>/dev/null | sed -nE 's#\.git$$##; s#^.*github\.com[:/]##p')
+
+publish: .venv/.ready  ## let Colab open the lessons from GitHub: make publish REPO=owner/name TAG=v1
+	$(BIN)/python publish.py "$(REPO)" "$(TAG)"
+
+unpublish: .venv/.ready  ## take that back
+	$(BIN)/python publish.py
+
 constraints: .venv/.ready  ## write down the versions now installed
 	$(BIN)/pip freeze --exclude-editable | sed -e 's/+cpu$$//' > constraints.txt
 
 clean:  ## remove what set-up made
-	rm -rf .venv dist
+	rm -rf .venv .venv-colab dist
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
@@ -49,4 +61,12 @@ help:
 	@$(BIN)/python -m tests.browser.lab 2>/dev/null || { $(BIN)/playwright install chromium && $(BIN)/python -m tests.browser.lab; }
 	@touch $@
 
-.PHONY: lab test notebooks bench bench-widgets wheel constraints clean help
+# What Colab's image has, torch aside: that is the one the course is tested with, without CUDA.
+.venv-colab/.ready: colab/versions.txt constraints.txt
+	rm -rf .venv-colab
+	$(PYTHON) -m venv .venv-colab
+	.venv-colab/bin/pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt $(TORCH_INDEX) torch
+	.venv-colab/bin/pip install --quiet --disable-pip-version-check --requirement colab/versions.txt torch
+	@touch $@
+
+.PHONY: lab test test-colab notebooks bench bench-widgets wheel publish unpublish constraints clean help

@@ -17,7 +17,7 @@ from packaging.specifiers import SpecifierSet
 
 from course_utils.figures import as_shown
 
-COURSE = "one-key-many-queries"
+COURSE = "course_utils"
 
 
 class Row(NamedTuple):

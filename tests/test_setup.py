@@ -34,7 +34,7 @@ def test_every_installed_package_is_pinned_at_its_version():
     pins = {plain(name): version for name, version in PINS.items()}
     for distribution in metadata.distributions():
         name = plain(distribution.metadata["Name"])
-        if name in ("pip", "setuptools", "wheel", PROJECT["name"]):
+        if name in ("pip", "setuptools", "wheel", plain(PROJECT["name"])):
             continue
         if name.startswith(("nvidia", "cuda", "triton", "appnope")):  # torch and macOS bring them
             continue
@@ -59,7 +59,7 @@ def test_environment_yml_and_pyproject_agree():
         "--extra-index-url https://download.pytorch.org/whl/cpu",
         "--constraint constraints.txt",
     ]  # packages are listed in pyproject.toml alone
-    assert f"name: {PROJECT['name']}" in lines
+    assert "name: one-key-many-queries" in lines  # of the environment, as the README has it
 
 
 def nvidia_driver():
@@ -169,7 +169,7 @@ def test_every_data_file_is_described_with_its_sha256():
 def test_the_readme_names_what_exists():
     text = (ROOT / "README.md").read_text()
     for target in re.findall(r"\]\((.*?)\)", text):
-        assert (ROOT / target).exists(), target
+        assert (ROOT / target).exists() or "colab.research.google.com" in target, target
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)$", text, flags=re.M):
         assert re.search(rf"^{''.join(target)}:", makefile, flags=re.M), target

@@ -1,0 +1,101 @@
+"""Name the public repository and tag that Google Colab opens the lessons from and installs.
+
+    python publish.py owner/name v1    (make publish REPO=owner/name TAG=v1)
+    python publish.py                  (make unpublish): no badges; in Colab a wheel is installed
+
+The name is kept in pyproject.toml, as `published`. Badges and set-up cells are made from it and
+from the version, in every notebook and in the README; doing so again changes nothing.
+"""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).parent
+COLAB = "https://colab.research.google.com"
+NOWHERE = """\
+This copy is published nowhere yet: its lessons have no badges, and in Colab they need the wheel."""
+BADGE = re.compile(r"\n\n\[!\[Open .*? in Google Colab\]\(.*?\)\]\(.*?\)")
+
+
+def pyproject(root=ROOT):
+    return tomllib.loads((root / "pyproject.toml").read_text())
+
+
+def settings(root=ROOT):
+    """The version of the course and where it is published: "owner/name@tag", or "" for nowhere."""
+    table = pyproject(root)
+    return table["project"]["version"], table["tool"]["course"]["published"]
+
+
+def set_up_cell(version, published):
+    """The first code cell of every lesson: in Colab it installs a wheel, or else what is published.
+
+    A wheel of this version: beside the notebook, or in a mounted Drive, one folder deep at most.
+    """
+    wheel = f"course_utils-{version}-py3-none-any.whl"
+    source, remedy = f"./{wheel}", f"Upload {wheel} (from make wheel) under Files"
+    if published:
+        repository, tag = published.split("@")
+        source = f"git+https://github.com/{published}"
+        remedy = f"No network, or no tag {tag} in {repository}? Or upload {wheel} under Files"
+    find = f"find . -maxdepth 4 -name {wheel} -print -quit | grep . || echo {source}"
+    return (
+        'if "google.colab" in str(get_ipython()):  # elsewhere, make lab has installed the course\n'
+        f'    !pip install -q --no-deps "$({find})" \\\n'
+        f'        || echo "{remedy}, then run this again."'
+    )
+
+
+def badge(published, path, what):
+    """A picture with a link that opens the notebook `path` in Colab; "" if it is not published."""
+    if not published:
+        return ""
+    repository, tag = published.split("@")
+    picture = f"![Open {what} in Google Colab]({COLAB}/assets/colab-badge.svg)"
+    return f"\n\n[{picture}]({COLAB}/github/{repository}/blob/{tag}/notebooks/{path})"
+
+
+def stamp(root=ROOT):
+    """Bring every badge and every set-up cell in line with pyproject.toml."""
+    version, published = settings(root)
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        title = notebook.cells[0]
+        heading, _, text = BADGE.sub("", title.source, count=1).partition("\n")
+        title.source = f"{heading}{badge(published, path.name, 'this lesson')}\n{text}"
+        set_up = next(cell for cell in notebook.cells if cell.cell_type == "code")
+        set_up.source = set_up_cell(version, published)
+        nbformat.write(notebook, path)
+    readme = root / "README.md"
+    first = badge(published, "00_start_here.ipynb", "lesson 00").strip() or NOWHERE
+    text = readme.read_text(encoding="utf-8")
+    text = re.sub(r"(### In Google Colab\n\n).*?(\n\n)", rf"\1{first}\2", text, flags=re.S)
+    readme.write_text(text, encoding="utf-8")
+
+
+def publish(published, root=ROOT):
+    """Write where the course is published into pyproject.toml, and stamp; "": nowhere."""
+    path = root / "pyproject.toml"
+    line = f'published = "{published}"'
+    path.write_text(re.sub(r'(?m)^published = ".*?"', line, path.read_text(), count=1))
+    stamp(root)
+
+
+def name(repository, tag):
+    """ "owner/name@tag". Raises ValueError for what GitHub or a shell would not take as it is."""
+    if not re.fullmatch(r"[\w-]+/[\w.-]+", repository, flags=re.A):
+        raise ValueError(f"REPO is {repository!r}; it must be owner/name, as on GitHub")
+    if not re.fullmatch(r"\w[\w.-]*", tag, flags=re.A):
+        raise ValueError(f"TAG is {tag!r}; letters, digits, dots and dashes, as in TAG=v1")
+    return f"{repository}@{tag}"
+
+
+if __name__ == "__main__":
+    try:
+        publish(name(*sys.argv[1:]) if sys.argv[1:] else "")
+    except ValueError as error:
+        sys.exit(str(error))

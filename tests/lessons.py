@@ -1,0 +1,64 @@
+"""The notebooks, and how tests run them."""
+
+import os
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parent.parent
+COLAB_BIN = ROOT / ".venv-colab" / "bin"  # made by make test-colab
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+MOVE_EVERYTHING = """
+import ipywidgets
+from ipywidgets.widgets import widget as _registry
+_all = getattr(_registry, "_instances", None) or ipywidgets.Widget.widgets
+_moves = 0
+for _one in list(_all.values()):
+    if hasattr(_one, "values"):
+        _choices = list(_one.values)
+    elif hasattr(_one, "options"):
+        _choices = [o[1] if isinstance(o, tuple) else o for o in _one.options]
+    elif hasattr(_one, "min") and hasattr(_one, "step"):  # a field for a number: 200 at most
+        _last = int((_one.max - _one.min) / _one.step)
+        _choices = [_one.min + i * _one.step for i in range(0, _last + 1, -(-_last // 199))]
+    elif isinstance(_one, ipywidgets.Checkbox):
+        _choices = [True, False]
+    else:
+        continue
+    for _choice in _choices:
+        _one.value = _choice
+        assert _one.value == _choice, (_one, _choice)
+        _moves += 1
+print("moves:", _moves)
+"""
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def printed(cell):
+    return "".join(o.text for o in cell.outputs if o.output_type == "stream")
+
+
+def run(notebook, folder, env=None):
+    """The notebook executed offline in a folder; an error in any cell fails."""
+    NotebookClient(
+        notebook,
+        timeout=180,
+        iopub_timeout=60,  # moving every control sends thousands of messages
+        store_widget_state=False,
+        resources={"metadata": {"path": folder}},
+    ).execute(env=(env or os.environ) | {"HF_HUB_OFFLINE": "1"})
+    return notebook
+
+
+def moves(notebook):
+    """How many moves MOVE_EVERYTHING, run as the last cell, has made."""
+    return int(printed(notebook.cells[-1]).removeprefix("moves: "))
