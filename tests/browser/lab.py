@@ -65,23 +65,26 @@ def launch(playwright):
 
 @contextmanager
 def running_lab(folder, home):
-    """JupyterLab over `folder`; all it writes about itself is in `home`, nothing in the user's."""
+    """JupyterLab over `folder`, in a state that tests can rely on."""
     for name, settings in SETTINGS.items():
         path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings))
+    program = [sys.executable, "-m", "jupyterlab", "--expose-app-in-browser"]
+    with serving(program, folder, home, os.environ | {"COURSE_OUTPUTS": "live"}) as lab:
+        yield lab
+
+
+@contextmanager
+def serving(program, folder, home, environment):
+    """A Jupyter server over `folder`; all it writes about itself is in `home`, not the user's."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     lab = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(16), Path(folder))
-    command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser"),
-        *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
-        *(f"--IdentityProvider.token={lab.token}", f"--ServerApp.root_dir={folder}"),
-        *["--allow-root"] * is_root(),
-    ]
-    environment = os.environ | {
-        "COURSE_OUTPUTS": "live",
+    options = ["--no-browser", "--ip=127.0.0.1", f"--port={port}", "--port-retries=0"]
+    environment = environment | {
+        "JUPYTER_TOKEN": lab.token,
         "JUPYTER_CONFIG_DIR": str(home / "config"),
         "JUPYTER_DATA_DIR": str(home / "data"),
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
@@ -92,13 +95,14 @@ def running_lab(folder, home):
     }
     with open(home / "lab.log", "w") as log:
         server = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
+            [*program, *options, *["--allow-root"] * is_root()],
+            cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
     try:
         deadline = time.monotonic() + 60
         while not answers(lab):
             if server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"JupyterLab did not start:\n{(home / 'lab.log').read_text()}")
+                raise RuntimeError(f"Jupyter did not start:\n{(home / 'lab.log').read_text()}")
             time.sleep(0.1)
         yield lab
     finally:

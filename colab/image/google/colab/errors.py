@@ -1,0 +1,5 @@
+"""The base of Colab's own errors."""
+
+
+class Error(Exception):
+    pass
