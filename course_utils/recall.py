@@ -25,8 +25,10 @@ FIRST = N_DOORS * torch.arange(len(ATTRIBUTES))  # values are numbered 0 to 47 i
 N_POINTS = 12  # of a learning curve
 
 
-def examples(batch, generator, n_questions=8):
+def examples(batch, generator, n_questions=8, device="cpu"):
     """Doors, the rooms behind them, questions and their answers, drawn at random.
+
+    They are drawn on the CPU, and so the same whatever the device.
 
     Returns doors (b, 8, 6), each door's value of each attribute; rooms (b, 8); asked (b, t, 6), a
     value of each attribute; answers (b, t, 6), the room behind the door with that value.
@@ -39,7 +41,7 @@ def examples(batch, generator, n_questions=8):
     rooms = torch.randint(N_ROOMS, (batch, N_DOORS), generator=generator)
     asked = torch.randint(N_DOORS, (batch, n_questions, len(ATTRIBUTES)), generator=generator)
     answers = rooms.gather(1, right_doors(doors, asked).flatten(1)).view_as(asked)
-    return doors, rooms, asked, answers
+    return [x.to(device) for x in (doors, rooms, asked, answers)]
 
 
 def right_doors(doors, asked):
@@ -102,11 +104,11 @@ class RecallModel(nn.Module):
 
     def door_rows(self, doors, rooms):
         """The rows of the doors before norm and attention: (b, 8, d)."""
-        return self.value(doors + FIRST).sum(dim=2) + self.room(rooms)
+        return self.value(doors + FIRST.to(doors.device)).sum(dim=2) + self.room(rooms)
 
     def question_rows(self, asked):
         """The question rows before norm and attention: (b, t, d)."""
-        return self.question(asked + FIRST).sum(dim=2)
+        return self.question(asked + FIRST.to(asked.device)).sum(dim=2)
 
     def keys(self, doors, rooms):
         """The keys of the doors: (b, g, 8, h)."""
@@ -118,7 +120,7 @@ class RecallModel(nn.Module):
 
 
 def train(model, steps, seed, watch=None):
-    """Train the model in place on fresh examples; with one thread the same every time.
+    """Train the model in place, on its device, on fresh examples; one thread: the same every time.
 
     watch(step, loss) is called after each step, 1 to steps. Returns the losses, one a step.
 
@@ -131,13 +133,13 @@ def train(model, steps, seed, watch=None):
     """
     if steps < 1:
         raise ValueError(f"steps ({steps}) must be at least 1; 600 are about five seconds")
-    generator = torch.Generator().manual_seed(seed)
+    generator, device = torch.Generator().manual_seed(seed), model.answer.weight.device
     optimizer = torch.optim.AdamW(model.parameters())
     losses = []
     for step in range(1, steps + 1):
         rise, fall = min(1, 20 * step / steps), (1 + math.cos(math.pi * (step - 1) / steps)) / 2
         optimizer.param_groups[0]["lr"] = 5e-3 * rise * fall
-        *given, answers = examples(128, generator)
+        *given, answers = examples(128, generator, device=device)
         loss = cross_entropy(model(*given)[0].flatten(0, 2), answers.flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -158,7 +160,8 @@ def evaluate(model):
     >>> evaluate(load("recall-n8-g8-seed0"))[0] > 0.99
     True
     """
-    *given, answers = examples(1024, torch.Generator().manual_seed(10_000))
+    device = model.answer.weight.device
+    *given, answers = examples(1024, torch.Generator().manual_seed(10_000), device=device)
     logits, _ = model(*given)
     right = (logits.argmax(dim=-1) == answers).double().mean()
     return right.item(), cross_entropy(logits.flatten(0, 2), answers.flatten()).item()

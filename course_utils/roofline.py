@@ -49,16 +49,17 @@ def decode_flop(n_heads, head_dim, n_tokens):
     return 4 * n_heads * head_dim * n_tokens
 
 
-def bandwidth():
-    """Bytes a second that torch's threads read from memory: the fastest of 20 sums over 256 MiB."""
-    x = torch.ones(COLD // 4)
+def bandwidth(device="cpu"):
+    """Bytes a second read from memory: the fastest of 20 sums over 256 MiB, on a GPU over 1 GiB."""
+    x = torch.ones(COLD // 4 if device == "cpu" else COLD, device=device)
     return x.nbytes / min(seconds(x.sum) for _ in range(20))
 
 
-def peak(dtype=torch.float32):
-    """Flop a second of torch's threads: the fastest of 20 products of 1024 × 1024 matrices."""
-    x = torch.ones(1024, 1024, dtype=dtype)
-    return 2 * 1024**3 / min(seconds(torch.mm, x, x) for _ in range(20))
+def peak(dtype=torch.float32, device="cpu"):
+    """Flop a second: the fastest of 20 products of matrices with 1,024 rows, on a GPU 4,096."""
+    size = 1024 if device == "cpu" else 4096
+    x = torch.ones(size, size, dtype=dtype, device=device)
+    return 2 * size**3 / min(seconds(torch.mm, x, x) for _ in range(20))
 
 
 def repeated(q, k, v):
@@ -89,7 +90,9 @@ FORMS = {
 REPEATED = {"SDPA, repeat_kv": repeated}  # on its own: what follows so many writes is slowed down
 
 
-def decode_times(forms, n_heads, n_kv_heads, head_dim, n_tokens, dtype=torch.float32, repeats=9):
+def decode_times(
+    forms, n_heads, n_kv_heads, head_dim, n_tokens, dtype=torch.float32, device="cpu", repeats=9
+):
     """Milliseconds of a decode step in each form: {name: (lower quartile, median, upper quartile)}.
 
     forms {name: function of q (1, n, 1, h), k and v (1, g, s, h)}. They take turns, in a new order
@@ -103,8 +106,8 @@ def decode_times(forms, n_heads, n_kv_heads, head_dim, n_tokens, dtype=torch.flo
     """
     shape = 1, n_kv_heads, n_tokens + 1, head_dim  # one more: a cache is seldom just full
     copies = max(2, COLD // decode_bytes(n_kv_heads, head_dim, n_tokens, dtype.itemsize))
-    caches = torch.ones(copies, 2, *shape, dtype=dtype)[..., :n_tokens, :]
-    q = torch.ones(1, n_heads, 1, head_dim, dtype=dtype)
+    caches = torch.ones(copies, 2, *shape, dtype=dtype, device=device)[..., :n_tokens, :]
+    q = torch.ones(1, n_heads, 1, head_dim, dtype=dtype, device=device)
     taken, turn, shuffle = {name: [] for name in forms}, 0, random.Random(0)
     for _ in range(repeats + 1):
         for name in shuffle.sample(list(forms), len(forms)):
@@ -131,9 +134,12 @@ def quartiles(times):
 
 
 def seconds(function, *arguments):
-    """Seconds that one call takes."""
+    """Seconds that one call takes, on a GPU until it is done."""
+    wait = torch.cuda.synchronize if torch.cuda.is_initialized() else lambda: None
+    wait()
     start = time.perf_counter()
     function(*arguments)
+    wait()
     return time.perf_counter() - start
 
 

@@ -57,8 +57,23 @@ def test_the_gpu_is_named(monkeypatch):
     card = types.SimpleNamespace(name="A Card", total_memory=80 * 2**30)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: card)
-    assert environment.gpu() == ("GPU", "A Card, 80 GiB", "")
+    found = "A Card, 80 GiB; lesson 07 trains and times on it"
+    assert environment.gpu() == ("GPU", found, "")
     assert environment.device() == "cuda"
+
+
+@pytest.mark.parametrize(
+    "gpu, bfloat16, dtype",
+    [(False, False, "float32"), (True, False, "float16"), (True, True, "bfloat16")],
+)
+def test_the_fast_numbers_are_those_of_the_device(monkeypatch, gpu, bfloat16, dtype):
+    def supported(including_emulation):
+        assert not including_emulation  # a T4 says it supports what it only imitates
+        return bfloat16
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert environment.dtype() == getattr(torch, dtype)
 
 
 @pytest.mark.parametrize("driver", [True, False])
