@@ -32,7 +32,7 @@ wheel: .venv/.ready  ## the course as one file in dist/
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
 # owner/name of a repository on GitHub, from its address
-REPO ?= $(shell git remote get-url origin 2>/dev/null | sed -nE 's#\.git$$##; s#^.*github\.com[:/]##p')
+REPO ?= $(shell git remote get-url origin 2>/dev/null | sed -nE 's#(\.git)?/*$$##; s#^.*github\.com[:/]##p')
 
 publish: .venv/.ready  ## let Colab open the lessons from GitHub: make publish REPO=owner/name TAG=v1
 	$(BIN)/python publish.py "$(REPO)" "$(TAG)"

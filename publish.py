@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent
 COLAB = "https://colab.research.google.com"
 NOWHERE = """\
 This copy is published nowhere yet: its lessons have no badges, and in Colab they need the wheel."""
+SET_UP = 'if "google.colab" in str(get_ipython()):'
 BADGE = re.compile(r"\n\n\[!\[Open .*? in Google Colab\]\(.*?\)\]\(.*?\)")
 
 
@@ -42,10 +43,11 @@ def set_up_cell(version, published):
         repository, tag = published.split("@")
         source = f"git+https://github.com/{published}"
         remedy = f"No network, or no tag {tag} in {repository}? Or upload {wheel} under Files"
-    find = f"find . -maxdepth 4 -name {wheel} -print -quit | grep . || echo {source}"
+    wheels = f"{wheel} drive/*/{wheel} drive/*/*/{wheel}"  # ls sorts them so
+    course = f"$(ls {wheels} 2>/dev/null | head -n 1 | grep . || echo {source})"
     return (
-        'if "google.colab" in str(get_ipython()):  # elsewhere, make lab has installed the course\n'
-        f'    !pip install -q --no-deps "$({find})" \\\n'
+        f"{SET_UP}  # elsewhere, make lab has installed the course\n"
+        f'    !pip install -q --no-deps --force-reinstall "{course}" \\\n'
         f'        || echo "{remedy}, then run this again."'
     )
 
@@ -60,7 +62,10 @@ def badge(published, path, what):
 
 
 def stamp(root=ROOT):
-    """Bring every badge and every set-up cell in line with pyproject.toml."""
+    """Bring every badge and every set-up cell in line with pyproject.toml.
+
+    Raises ValueError if the first code of a notebook is not its set-up cell.
+    """
     version, published = settings(root)
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
@@ -68,6 +73,8 @@ def stamp(root=ROOT):
         heading, _, text = BADGE.sub("", title.source, count=1).partition("\n")
         title.source = f"{heading}{badge(published, path.name, 'this lesson')}\n{text}"
         set_up = next(cell for cell in notebook.cells if cell.cell_type == "code")
+        if not set_up.source.startswith(SET_UP):
+            raise ValueError(f"{path}: copy the first code cell from another lesson")
         set_up.source = set_up_cell(version, published)
         nbformat.write(notebook, path)
     readme = root / "README.md"
@@ -85,8 +92,8 @@ def publish(published, root=ROOT):
     stamp(root)
 
 
-def name(repository, tag):
-    """ "owner/name@tag". Raises ValueError for what GitHub or a shell would not take as it is."""
+def place(repository, tag=""):
+    """ "owner/name@tag". Raises ValueError for a name that is none on GitHub, or no plain word."""
     if not re.fullmatch(r"[\w-]+/[\w.-]+", repository, flags=re.A):
         raise ValueError(f"REPO is {repository!r}; it must be owner/name, as on GitHub")
     if not re.fullmatch(r"\w[\w.-]*", tag, flags=re.A):
@@ -96,6 +103,6 @@ def name(repository, tag):
 
 if __name__ == "__main__":
     try:
-        publish(name(*sys.argv[1:]) if sys.argv[1:] else "")
+        publish(place(*sys.argv[1:]) if sys.argv[1:] else "")
     except ValueError as error:
         sys.exit(str(error))

@@ -6,17 +6,12 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
-from lessons import COLAB_BIN, ROOT, run
+from lessons import COLAB_BIN, ROOT, build_wheel, run
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
-    """The course as `make wheel` makes it."""
-    dist = tmp_path_factory.mktemp("dist")
-    command = [ROOT / ".venv/bin/pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", dist, ROOT]
-    subprocess.run(command, check=True, capture_output=True)
-    (path,) = dist.iterdir()
-    return path
+    return build_wheel(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture

@@ -82,8 +82,10 @@ def python():
     """The Python of this kernel, against what the course supports."""
     version = platform.python_version()
     wanted = metadata.metadata(COURSE)["Requires-Python"]
-    good = SpecifierSet(wanted).contains(version)
-    return Row("Python", version, "" if good else f"install Python {wanted}, then make lab again")
+    remedy = f"install Python {wanted}, then make lab again"
+    if in_colab():
+        remedy = "choose Runtime → Change runtime type, and there the latest version"
+    return Row("Python", version, "" if SpecifierSet(wanted).contains(version) else remedy)
 
 
 def packages():

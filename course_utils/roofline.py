@@ -78,7 +78,7 @@ def enable_gqa(q, k, v):
 def as_rows(q, k, v):
     """PyTorch's attention without the flag: the queries of a group as r rows of one K/V head."""
     b, n, _, h = q.shape
-    return scaled_dot_product_attention(q.reshape(b, k.shape[1], -1, h), k, v).view(b, n, 1, h)
+    return scaled_dot_product_attention(q.reshape(b, k.shape[1], -1, h), k, v).reshape(b, n, 1, h)
 
 
 FORMS = {

@@ -88,7 +88,7 @@ def box_bundle(box, slider, page, text):
     """
     view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
     data = {WIDGET: view, "text/html": page, "text/plain": text}
-    return as_shown(data), anywidget.AnyWidget._repr_mimebundle_(slider)[1]
+    return as_shown(data), slider._repr_mimebundle_()[1]
 
 
 class Keys(anywidget.AnyWidget):

@@ -1,6 +1,8 @@
-"""The notebooks, and how tests run them."""
+"""The notebooks and the wheel, and how tests make and run them."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -57,6 +59,14 @@ def run(notebook, folder, env=None):
         resources={"metadata": {"path": folder}},
     ).execute(env=(env or os.environ) | {"HF_HUB_OFFLINE": "1"})
     return notebook
+
+
+def build_wheel(folder):
+    """The course as one file, as `make wheel` makes it, but with the hatchling that is installed."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", folder, ROOT], check=True, capture_output=True)
+    (path,) = folder.glob("*.whl")
+    return path
 
 
 def moves(notebook):

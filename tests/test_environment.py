@@ -24,6 +24,8 @@ def test_an_old_python_is_named(monkeypatch, version, good):
     row = environment.python()
     assert row.found == version
     assert row.remedy == ("" if good else "install Python >=3.11, then make lab again")
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    assert ("Change runtime type" in environment.python().remedy) != good
 
 
 @pytest.mark.parametrize("version, good", [("7.7.1", True), ("8.1.9", True), ("9.0", False)])

@@ -51,7 +51,8 @@ def test_it_is_small_and_stores_nothing_private(name):
 def test_the_set_up_cell_is_the_same_everywhere(name):
     colab, set_up = code(LESSONS[name])[:2]
     assert colab.source == publish.set_up_cell(*publish.settings())
-    assert not colab.outputs  # outside Colab it does nothing
+    assert not colab.outputs  # outside Colab it does nothing, and in JupyterLab it is folded
+    assert colab.metadata.jupyter.source_hidden
     assert set_up.source == code(LESSONS["00_start_here"])[1].source
 
 
@@ -106,6 +107,17 @@ def test_links_lead_somewhere(name):
         file, _, anchor = target.partition("#")
         assert (ROOT / "notebooks" / file).exists(), target
         assert not anchor or (Path(file).stem, anchor) in anchors, target
+
+
+def test_the_map_of_lesson_00_and_the_readme_lead_to_every_lesson():
+    for page, start in (
+        (prose(LESSONS["00_start_here"]), ""),
+        ((ROOT / "README.md").read_text(encoding="utf-8"), "notebooks/"),
+    ):
+        for name in list(LESSONS)[1:]:
+            assert re.search(
+                rf"^\| {name[:2]} \| \[.*\]\({start}{name}\.ipynb\) \|", page, flags=re.M
+            )
 
 
 @lesson

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import nbformat
 import pytest
 from lessons import ROOT, code, read
 
@@ -61,6 +62,16 @@ def test_published_every_lesson_opens_from_the_tag_and_installs_it(copy):
     assert "### In Google Colab\n\n[![Open lesson 00 in Google Colab](" in readme
 
 
+def test_a_notebook_without_its_set_up_cell_loses_nothing(copy):
+    path = copy / "notebooks" / "01_self_attention.ipynb"
+    notebook = read(path)
+    code(notebook)[0].source = "print('mine')"
+    nbformat.write(notebook, path)
+    with pytest.raises(ValueError, match=r"01_self_attention.ipynb: copy the first code cell from"):
+        publish.publish("owner/name@v1", copy)
+    assert code(read(path))[0].source == "print('mine')"
+
+
 def test_the_set_up_cell_is_three_lines():
     for published in ("", "owner/name@v1"):
         assert len(publish.set_up_cell("0.1.0", published).splitlines()) == 3
@@ -100,6 +111,7 @@ def make(folder, *arguments):
         ("https://github.com/owner/name.git", "owner/name"),
         ("https://github.com/owner/my.name", "owner/my.name"),
         ("git@github.com:owner/name.git", "owner/name"),
+        ("https://github.com/owner/name/", "owner/name"),
         ("https://example.invalid/owner/name.git", ""),  # Colab opens nothing from there
     ],
 )

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from lessons import ROOT, build_wheel
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import course_utils
 
-ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENTS = [
     Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
@@ -109,11 +109,7 @@ def test_an_old_python_is_refused_with_the_remedy(tmp_path):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "--wheel-dir", folder, ROOT], check=True, capture_output=True)
-    (path,) = folder.glob("*.whl")
-    return path
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def test_the_wheel_carries_data_and_javascript(wheel):
@@ -170,6 +166,7 @@ def test_the_readme_names_what_exists():
     text = (ROOT / "README.md").read_text()
     for target in re.findall(r"\]\((.*?)\)", text):
         assert (ROOT / target).exists() or "colab.research.google.com" in target, target
+    assert f"`dist/course_utils-{PROJECT['version']}-py3-none-any.whl`" in text
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)$", text, flags=re.M):
         assert re.search(rf"^{''.join(target)}:", makefile, flags=re.M), target

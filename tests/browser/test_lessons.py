@@ -201,7 +201,7 @@ def test_lesson_08_reads_a_model_of_the_hub(page, lab, tmp_path):
         start = (
             f"import os\nos.environ.update(HF_ENDPOINT='{hub.url}', HF_HOME='{tmp_path}/cache')\n"
         )
-        type_into_cell(page, 1, start + cell(page, 1).locator(".cm-content").inner_text())
+        type_into_cell(page, 2, start + cell(page, 2).locator(".cm-content").inner_text())
         run_all(page)
         choice = page.locator(".widget-dropdown select")
         choice.select_option(name)

@@ -18,13 +18,6 @@ def enable_custom_widget_manager(version=""):
     _installed_url = "https://example.invalid/manager.min.js"
 
 
-def disable_custom_widget_manager():
-    global _installed_url
-    if _installed_url:
-        get_ipython().display_pub.unregister_hook(_say_where)
-    _installed_url = None
-
-
 def _say_where(message):
     content = message["content"]
     if WIDGET in content.get("data", {}):
