@@ -31,14 +31,16 @@ bench-widgets: .venv/.browser  ## the flipbook against ipywidgets.interact, in a
 wheel: .venv/.ready  ## the course as one file in dist/
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
-# owner/name of a repository on GitHub, from its address
-REPO ?= $(shell git remote get-url origin 2>/dev/null | sed -nE 's#(\.git)?/*$$##; s#^.*github\.com[:/]##p')
+REPO ?= $(shell git remote get-url origin 2>/dev/null)
 
 publish: .venv/.ready  ## let Colab open the lessons from GitHub: make publish REPO=owner/name TAG=v1
-	$(BIN)/python publish.py "$(REPO)" "$(TAG)"
+	$(if $(TAG),,$(error Name a tag, as in: make publish REPO=owner/name TAG=v1))
+	@$(BIN)/python publish.py "$(REPO)" "$(TAG)"
+	@touch .venv/.ready  # pyproject.toml is newer, but what it installs is the same
 
 unpublish: .venv/.ready  ## take that back
-	$(BIN)/python publish.py
+	@$(BIN)/python publish.py
+	@touch .venv/.ready
 
 constraints: .venv/.ready  ## write down the versions now installed
 	$(BIN)/pip freeze --exclude-editable | sed -e 's/+cpu$$//' > constraints.txt

@@ -19,7 +19,7 @@ COLAB = "https://colab.research.google.com"
 NOWHERE = """\
 This copy is published nowhere yet: its lessons have no badges, and in Colab they need the wheel."""
 SET_UP = 'if "google.colab" in str(get_ipython()):'
-BADGE = re.compile(r"\n\n\[!\[Open .*? in Google Colab\]\(.*?\)\]\(.*?\)")
+BADGE = re.compile(rf'\n\n<a href="{re.escape(COLAB)}.*?</a>')
 
 
 def pyproject(root=ROOT):
@@ -38,27 +38,33 @@ def set_up_cell(version, published):
     A wheel of this version: beside the notebook, or in a mounted Drive, one folder deep at most.
     """
     wheel = f"course_utils-{version}-py3-none-any.whl"
-    source, remedy = f"./{wheel}", f"Upload {wheel} (from make wheel) under Files"
+    source, remedy = f"./{wheel}", "Upload"
     if published:
         repository, tag = published.split("@")
         source = f"git+https://github.com/{published}"
-        remedy = f"No network, or no tag {tag} in {repository}? Or upload {wheel} under Files"
+        remedy = f"Is there a network, and a tag {tag} in the public {repository}? Or upload"
+    remedy = f"Not installed. {remedy} {wheel} (your instructor has it), and run this again."
     wheels = f"{wheel} drive/*/{wheel} drive/*/*/{wheel}"  # ls sorts them so
     course = f"$(ls {wheels} 2>/dev/null | head -n 1 | grep . || echo {source})"
     return (
         f"{SET_UP}  # elsewhere, make lab has installed the course\n"
-        f'    !pip install -q --no-deps --force-reinstall "{course}" \\\n'
-        f'        || echo "{remedy}, then run this again."'
+        f'    !pip install -q --no-deps --force-reinstall "{course}"\n'
+        f'    assert not _exit_code, "{remedy}"'
     )
 
 
 def badge(published, path, what):
-    """A picture with a link that opens the notebook `path` in Colab; "" if it is not published."""
+    """A picture with a link that opens the notebook `path` in Colab; "" if it is not published.
+
+    As Colab writes it: GitHub shows a notebook in a frame, and target leads out of it.
+    """
     if not published:
         return ""
     repository, tag = published.split("@")
-    picture = f"![Open {what} in Google Colab]({COLAB}/assets/colab-badge.svg)"
-    return f"\n\n[{picture}]({COLAB}/github/{repository}/blob/{tag}/notebooks/{path})"
+    return (
+        f'\n\n<a href="{COLAB}/github/{repository}/blob/{tag}/notebooks/{path}" target="_parent">'
+        f'<img src="{COLAB}/assets/colab-badge.svg" alt="Open {what} in Google Colab"></a>'
+    )
 
 
 def stamp(root=ROOT):
@@ -92,17 +98,36 @@ def publish(published, root=ROOT):
     stamp(root)
 
 
-def place(repository, tag=""):
-    """ "owner/name@tag". Raises ValueError for a name that is none on GitHub, or no plain word."""
-    if not re.fullmatch(r"[\w-]+/[\w.-]+", repository, flags=re.A):
-        raise ValueError(f"REPO is {repository!r}; it must be owner/name, as on GitHub")
-    if not re.fullmatch(r"\w[\w.-]*", tag, flags=re.A):
-        raise ValueError(f"TAG is {tag!r}; letters, digits, dots and dashes, as in TAG=v1")
-    return f"{repository}@{tag}"
+def place(repository, tag):
+    """ "owner/name@tag"; repository may also be an address on GitHub.
+
+    Raises ValueError if the one is none, or the other no plain word.
+    """
+    on_github = r"(?:.*github\.com[:/])?([\w-]+/[\w.-]+?)(?:\.git)?/*"
+    if not (match := re.fullmatch(on_github, repository, flags=re.A)):
+        raise ValueError(f"REPO is {repository!r}; it must be owner/name, or an address on GitHub")
+    if not re.fullmatch(r"\w+([.-]\w+)*", tag, flags=re.A):
+        raise ValueError(
+            f"TAG is {tag!r}; name one, as in TAG=v1: words of letters and digits, "
+            "single dots or dashes between them"
+        )
+    return f"{match[1]}@{tag}"
+
+
+def main(repository="", tag=""):
+    """Publish there, or nowhere, and say what to do next."""
+    before = settings()[1]
+    published = place(repository, tag) if repository or tag else ""
+    publish(published)
+    print(f"Lessons and README now name {published or 'no repository'}.")
+    if published:
+        print(f'Next: git commit -am "Publish {tag}", git tag {tag}, git push origin HEAD {tag}')
+    if before and published != before:
+        print("Were wheels of this version handed out? Colab takes them first: raise the version.")
 
 
 if __name__ == "__main__":
     try:
-        publish(place(*sys.argv[1:]) if sys.argv[1:] else "")
+        main(*sys.argv[1:])
     except ValueError as error:
         sys.exit(str(error))

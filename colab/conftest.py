@@ -38,6 +38,6 @@ def colab(tmp_path, monkeypatch):
         "COLAB_REQUESTS": str(log),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # Python 3.11 warns of its debugger otherwise
     }
-    session.run = lambda notebook: run(notebook, content, session.env)
+    session.run = lambda notebook, **how: run(notebook, content, session.env, **how)
     session.requests = lambda: log.read_text().splitlines()
     return session

@@ -19,6 +19,7 @@ import publish
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 VERSION, PUBLISHED = publish.settings()
+WHEEL = f"course_utils-{VERSION}-py3-none-any.whl"
 IMAGE = {
     canonicalize_name(name): version
     for name, version in re.findall(
@@ -75,17 +76,31 @@ def test_a_lesson_runs_from_a_folder_with_the_notebook_and_the_wheel(path, colab
     assert sorted(file.name for file in colab.content.iterdir()) == sorted([path.name, wheel.name])
 
 
+def test_where_no_widget_can_live_there_are_pictures_and_text(colab, wheel):
+    shutil.copy(wheel, colab.content)
+    (path,) = (path for path in PATHS if path.stem.startswith("04"))  # a flipbook, the calculator
+    notebook = read(path)
+    notebook.cells.insert(2, nbformat.v4.new_code_cell("%env COURSE_OUTPUTS=stored"))
+    colab.run(notebook)
+    outputs = [o for cell in code(notebook) for o in cell.outputs if "data" in o]
+    assert not [o for o in outputs if WIDGET in o.data]
+    assert [
+        o for o in outputs if "image/png" in o.data and o.data["text/plain"].startswith("step:")
+    ]
+    assert [o for o in outputs if o.data["text/plain"].startswith("KV cache of Llama-3 8B: ")]
+
+
 def set_up(colab, published=PUBLISHED, then="1"):
-    """What the set-up cell, run alone, says; whether the course is there; what `then` prints."""
+    """What the set-up cell, run alone, says; whether the course is there; what `then` prints.
+
+    If it fails it says the error; the version is None, and nothing is printed.
+    """
     cells = [publish.set_up_cell(VERSION, published), then]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(x) for x in cells])
-    colab.run(notebook)
-    return printed(notebook.cells[0]), installed().get("course_utils"), printed(notebook.cells[1])
-
-
-def last_line(said):
-    """The last line that is printed; pip's colours left out."""
-    return re.sub("\x1b\\[[0-9;]*m", "", said).splitlines()[-1]
+    colab.run(notebook, allow_errors=True)
+    errors = [o.evalue for o in notebook.cells[0].outputs if o.output_type == "error"]
+    said = errors[0] if errors else printed(notebook.cells[0])
+    return said, installed().get("course_utils"), printed(notebook.cells[1])
 
 
 def test_twice_is_harmless(colab, wheel):
@@ -119,15 +134,14 @@ def test_the_wheel_may_be_in_a_folder_of_the_mounted_drive(colab, wheel):
 
 
 @pytest.mark.parametrize(
-    "other", ["course_utils-0.0.1-py3-none-any.whl", f"course_utils-{VERSION}-py3-none-any (1).whl"]
+    "other", ["course_utils-0.0.1-py3-none-any.whl", WHEEL.replace(".whl", " (1).whl")]
 )
 def test_another_wheel_is_not_taken_and_the_right_one_is_named(colab, wheel, other):
     shutil.copy(wheel, colab.content / other)
     said, version, _ = set_up(colab, "")
     assert version is None
-    assert last_line(said) == (
-        f"Upload {wheel.name} (from make wheel) under Files, then run this again."
-    )
+    remedy = f"Upload {WHEEL} (your instructor has it), and run this again."
+    assert said == f"Not installed. {remedy}"
 
 
 def git(folder, *arguments):
@@ -173,9 +187,9 @@ def test_a_tag_that_is_not_there_is_named_with_the_remedy(colab, github, publish
     said, version, _ = set_up(colab, published)
     repository, tag = published.split("@")
     assert version is None
-    assert last_line(said) == (
-        f"No network, or no tag {tag} in {repository}? Or upload "
-        f"course_utils-{VERSION}-py3-none-any.whl under Files, then run this again."
+    assert said == (
+        f"Not installed. Is there a network, and a tag {tag} in the public {repository}? "
+        f"Or upload {WHEEL} (your instructor has it), and run this again."
     )
 
 
@@ -183,7 +197,9 @@ def test_without_a_network_the_remedy_is_the_same(colab):
     colab.env |= github_is("http://127.0.0.1:9/")  # where nobody answers
     said, version, _ = set_up(colab, "owner/name@v1")
     assert version is None
-    assert last_line(said).startswith("No network, or no tag v1 in owner/name? Or upload course_")
+    assert said.startswith(
+        "Not installed. Again? Is there a tag v1 in the public repository owner/"
+    )
 
 
 def imported():

@@ -18,6 +18,11 @@ from packaging.specifiers import SpecifierSet
 from course_utils.figures import as_shown
 
 COURSE = "course_utils"
+NO_CODE = (
+    "A line below should say that widgets are alive. If there is none, your network may block "
+    "cdn.jsdelivr.net, where Colab loads them from. In each lesson, run %env COURSE_OUTPUTS=stored "
+    "in a cell of its own after the first: sliders then show as pictures."
+)
 
 
 class Row(NamedTuple):
@@ -75,7 +80,13 @@ def report():
     )
     page = f"<table style='font-size: 15px; margin: 0'>{cells}</table>"
     display({"text/plain": text, "text/html": page}, raw=True)
+    if in_colab():  # which shows nothing at all of a widget whose code it cannot load
+        display({"text/plain": NO_CODE, "text/html": paragraph(NO_CODE)}, raw=True)
     display(Pulse())
+
+
+def paragraph(text):
+    return f"<p style='font-size: 15px; padding: 6px'>{text}</p>"
 
 
 def python():
@@ -157,6 +168,6 @@ class Pulse(anywidget.AnyWidget):
         )
         data |= {
             "text/plain": text,
-            "text/html": f"<p style='font-size: 15px; padding: 6px'>{text}</p>",
+            "text/html": paragraph(text),
         }
         return as_shown(data), extra

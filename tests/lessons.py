@@ -49,11 +49,12 @@ def printed(cell):
     return "".join(o.text for o in cell.outputs if o.output_type == "stream")
 
 
-def run(notebook, folder, env=None):
-    """The notebook executed offline in a folder; an error in any cell fails."""
+def run(notebook, folder, env=None, allow_errors=False):
+    """The notebook executed offline in a folder; an error in any cell fails, unless it may."""
     NotebookClient(
         notebook,
         timeout=180,
+        allow_errors=allow_errors,
         iopub_timeout=60,  # moving every control sends thousands of messages
         store_widget_state=False,
         resources={"metadata": {"path": folder}},

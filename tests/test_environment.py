@@ -99,6 +99,14 @@ def test_the_report_has_one_line_for_each_row(capsys):
         assert word in said
 
 
+def test_colab_is_told_what_to_do_where_widgets_stay_dead(monkeypatch, capsys):
+    environment.report()
+    assert "jsdelivr" not in capsys.readouterr().out
+    monkeypatch.setattr(environment, "in_colab", lambda: True)
+    environment.report()
+    assert "%env COURSE_OUTPUTS=stored" in capsys.readouterr().out
+
+
 def test_python_answers_the_browser():
     pulse = environment.Pulse()
     assert not pulse.heard

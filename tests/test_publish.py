@@ -56,10 +56,10 @@ def test_published_every_lesson_opens_from_the_tag_and_installs_it(copy):
             f"https://colab.research.google.com/github/owner/name/blob/v1/notebooks/{path.name}"
         )
         title, badge = notebook.cells[0].source.splitlines()[:3:2]
-        assert title.startswith("# ") and badge.endswith(f"]({address})")
+        assert title.startswith("# ") and f'<a href="{address}" target="_parent">' in badge
         assert "git+https://github.com/owner/name@v1" in code(notebook)[0].source
     readme = (copy / "README.md").read_text()
-    assert "### In Google Colab\n\n[![Open lesson 00 in Google Colab](" in readme
+    assert '### In Google Colab\n\n<a href="https://colab.research.google.com/github/own' in readme
 
 
 def test_a_notebook_without_its_set_up_cell_loses_nothing(copy):
@@ -78,45 +78,80 @@ def test_the_set_up_cell_is_three_lines():
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "owner/my.name",
+        "https://github.com/owner/my.name",
+        "https://github.com/owner/my.name.git",
+        "https://github.com/owner/my.name/",
+        "git@github.com:owner/my.name.git",
+        "ssh://git@github.com/owner/my.name.git",
+    ],
+)
+def test_an_address_on_github_names_a_repository(address):
+    assert publish.place(address, "v1") == "owner/my.name@v1"
+
+
+@pytest.mark.parametrize(
     "repository, tag, fault",
     [
-        ("", "v1", "REPO is ''; it must be owner/name, as on GitHub"),
-        ("name", "v1", "REPO is 'name'; it must be"),
-        ("https://github.com/owner/name", "v1", "REPO is "),
+        ("", "v1", "REPO is ''; it must be owner/name, or an address on GitHub"),
+        ("name", "v1", "REPO is 'name'"),
+        ("https://example.invalid/owner/name.git", "v1", "REPO is "),  # Colab opens none from there
         ("owner/name; rm", "v1", "REPO is "),
-        ("owner/name", "", "TAG is ''; letters, digits, dots and dashes, as in TAG=v1"),
-        ("owner/name", "v1$(x)", "TAG is 'v1$(x)'; letters"),
-        ("owner/name", "-v1", "TAG is '-v1'; letters"),
+        ("owner/name", "", "TAG is ''; name one, as in TAG=v1"),
+        ("owner/name", "v1$(x)", "TAG is 'v1$(x)'; name"),
+        ("owner/name", "-v1", "TAG is '-v1'; name"),
+        ("owner/name", "v1..2", "TAG is 'v1..2'; name"),
+        ("owner/name", "fall/2027", "TAG is 'fall/2027'; name"),
     ],
 )
 def test_what_a_shell_or_github_would_not_take_as_it_is_is_refused(copy, repository, tag, fault):
     before = files(copy)
-    command = [sys.executable, "publish.py", repository, tag]
-    run = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    run = command(copy, sys.executable, "publish.py", repository, tag)
     assert run.returncode == 1 and run.stderr.startswith(fault)
     assert files(copy) == before
 
 
-def make(folder, *arguments):
-    """What `make publish` would run, as text."""
+def command(folder, *arguments):
     env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    command = ["make", "--dry-run", "--old-file=.venv/.ready", "publish", *arguments]
-    run = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True)
-    return run.stdout.splitlines()[-1]
+    return subprocess.run(arguments, cwd=folder, env=env, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(
-    "address, repository",
-    [
-        ("https://github.com/owner/name.git", "owner/name"),
-        ("https://github.com/owner/my.name", "owner/my.name"),
-        ("git@github.com:owner/name.git", "owner/name"),
-        ("https://github.com/owner/name/", "owner/name"),
-        ("https://example.invalid/owner/name.git", ""),  # Colab opens nothing from there
-    ],
-)
-def test_make_reads_the_repository_from_its_remote(copy, address, repository):
-    subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)
-    subprocess.run(["git", "remote", "add", "origin", address], cwd=copy, check=True)
-    assert make(copy, "TAG=v1").endswith(f'publish.py "{repository}" "v1"')
-    assert make(copy, "TAG=v1", "REPO=a/b").endswith('publish.py "a/b" "v1"')
+@pytest.fixture
+def ready(copy):
+    """The copy as if it were set up, with a remote on GitHub; set-up again would fail."""
+    (copy / ".venv" / "bin").mkdir(parents=True)
+    python = copy / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    shutil.copy(ROOT / "constraints.txt", copy)
+    (copy / ".venv" / ".ready").touch()
+    command(copy, "git", "init", "--quiet")
+    command(copy, "git", "remote", "add", "origin", "https://github.com/owner/name.git")
+    return copy
+
+
+def test_make_publishes_says_what_is_next_and_takes_it_back(ready):
+    before = files(ready / "notebooks")
+    run = command(ready, "make", "publish", "TAG=v1")
+    assert run.stdout.splitlines() == [
+        "Lessons and README now name owner/name@v1.",
+        'Next: git commit -am "Publish v1", git tag v1, git push origin HEAD v1',
+    ]
+    assert publish.settings(ready)[1] == "owner/name@v1"
+    run = command(
+        ready, "make", "publish", "REPO=another/one", "TAG=v2"
+    )  # and no set-up on the way
+    assert "Colab takes them first: raise the version." in run.stdout
+    assert publish.settings(ready)[1] == "another/one@v2"
+    run = command(ready, "make", "unpublish")
+    assert run.stdout.startswith("Lessons and README now name no repository.")
+    assert files(ready / "notebooks") == before
+
+
+def test_make_publish_without_a_tag_changes_nothing(ready):
+    before = files(ready)
+    run = command(ready, "make", "publish")
+    assert run.returncode and "make publish REPO=owner/name TAG=v1" in run.stderr
+    assert files(ready) == before
