@@ -198,7 +198,7 @@ def test_without_a_network_the_remedy_is_the_same(colab):
     said, version, _ = set_up(colab, "owner/name@v1")
     assert version is None
     assert said.startswith(
-        "Not installed. Again? Is there a tag v1 in the public repository owner/"
+        "Not installed. Is there a network, and a tag v1 in the public owner/name? Or upload"
     )
 
 

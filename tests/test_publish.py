@@ -121,6 +121,7 @@ def command(folder, *arguments):
 @pytest.fixture
 def ready(copy):
     """The copy as if it were set up, with a remote on GitHub; set-up again would fail."""
+    publish.publish("", copy)
     (copy / ".venv" / "bin").mkdir(parents=True)
     python = copy / ".venv" / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
