@@ -99,7 +99,7 @@ def publish(published, root=ROOT):
 
 
 def place(repository, tag):
-    """ "owner/name@tag"; repository may also be an address on GitHub.
+    """Both as "owner/name@tag"; repository may also be an address on GitHub.
 
     Raises ValueError if the one is none, or the other no plain word.
     """
@@ -122,7 +122,7 @@ def main(repository="", tag=""):
     print(f"Lessons and README now name {published or 'no repository'}.")
     if published:
         print(f'Next: git commit -am "Publish {tag}", git tag {tag}, git push origin HEAD {tag}')
-    if before and published != before:
+    if before and published and published != before:
         print("Were wheels of this version handed out? Colab takes them first: raise the version.")
 
 

@@ -253,6 +253,16 @@ def flipbook(page, i=0):
     )
 
 
+def turn_pages(book):
+    """The alt texts of a flipbook's pictures: by keyboard, from the first place to the last."""
+    book.slider.press("Home")
+    seen = [book.picture.get_attribute("alt")]
+    for _ in range(int(book.slider.get_attribute("max"))):
+        book.slider.press("ArrowRight")
+        seen.append(book.picture.get_attribute("alt"))
+    return seen
+
+
 def use_theme(page, name):
     """Switch JupyterLab to "JupyterLab Dark" or "JupyterLab Light"."""
     page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", name)

@@ -17,6 +17,7 @@ from .lab import (
     run_all,
     run_cell,
     save_screenshot,
+    turn_pages,
     type_into_cell,
     use_theme,
 )
@@ -144,14 +145,8 @@ def test_every_flipbook_moves_and_everything_is_accessible(page, lab, name):
     run_all(page)
     assert not page.locator(".jp-OutputArea-output[data-mime-type*=error]").count()
     for i in range(page.locator(".flipbook").count()):
-        book = flipbook(page, i)
-        places = int(book.slider.get_attribute("max")) + 1
-        book.slider.press("Home")
-        seen = [book.picture.get_attribute("alt")]
-        for _ in range(places - 1):
-            book.slider.press("ArrowRight")
-            seen.append(book.picture.get_attribute("alt"))
-        assert len(set(seen)) == places
+        seen = turn_pages(flipbook(page, i))
+        assert len(set(seen)) == len(seen) > 1
     passed, wrong = accessibility(page, ".jp-OutputArea-output")
     assert not wrong, "\n".join(wrong)
     assert {"label", "color-contrast"} <= passed
