@@ -235,7 +235,7 @@ def test_the_image_has_versions_that_the_course_supports():
             assert requirement.specifier.contains(version), requirement
 
 
-def test_the_environment_is_the_image():
+def test_the_environment_is_the_image(colab):
     found = {canonicalize_name(name): version for name, version in installed().items()}
     assert IMAGE.items() <= found.items()
     # Of click the lists have one that is too old for huggingface_hub, of jedi none.
