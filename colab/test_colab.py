@@ -16,8 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import publish
+from course_utils.figures import WIDGET
 
-WIDGET = "application/vnd.jupyter.widget-view+json"
 VERSION, PUBLISHED = publish.settings()
 WHEEL = f"course_utils-{VERSION}-py3-none-any.whl"
 IMAGE = {
@@ -206,10 +206,7 @@ def imported():
     """The top-level modules that lessons and library import, Python's own and ours left out."""
     sources = [path.read_text() for path in (ROOT / "course_utils").rglob("*.py")]
     for path in PATHS:
-        lines = "\n".join(cell.source for cell in code(read(path))[1:]).splitlines()
-        sources.append(
-            "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
-        )
+        sources.append("\n".join(cell.source for cell in code(read(path))[1:]))  # all of it Python
     names = set()
     for node in itertools.chain.from_iterable(ast.walk(ast.parse(source)) for source in sources):
         if isinstance(node, ast.Import):

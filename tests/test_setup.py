@@ -165,7 +165,7 @@ def test_every_data_file_is_described_with_its_sha256():
 def test_the_readme_names_what_exists():
     text = (ROOT / "README.md").read_text()
     for target in re.findall(r"\]\((.*?)\)", text):
-        assert (ROOT / target).exists() or "colab.research.google.com" in target, target
+        assert (ROOT / target).exists(), target
     assert f"`dist/course_utils-{PROJECT['version']}-py3-none-any.whl`" in text
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)$", text, flags=re.M):
