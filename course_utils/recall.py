@@ -84,6 +84,7 @@ class RecallModel(nn.Module):
         super().__init__()
         self.sizes = {"n_heads": n_heads, "n_kv_heads": n_kv_heads or n_heads, "d_model": d_model}
         self.sizes |= {"head_dim": head_dim, "d_ff": d_ff}
+        self.register_buffer("first", FIRST, persistent=False)  # goes to the model's device
         self.value = nn.Embedding(len(ATTRIBUTES) * N_DOORS, d_model)  # as a door has it
         self.question = nn.Embedding(len(ATTRIBUTES) * N_DOORS, d_model)  # as a question asks it
         self.room = nn.Embedding(N_ROOMS, d_model)
@@ -104,11 +105,11 @@ class RecallModel(nn.Module):
 
     def door_rows(self, doors, rooms):
         """The rows of the doors before norm and attention: (b, 8, d)."""
-        return self.value(doors + FIRST.to(doors.device)).sum(dim=2) + self.room(rooms)
+        return self.value(doors + self.first).sum(dim=2) + self.room(rooms)
 
     def question_rows(self, asked):
         """The question rows before norm and attention: (b, t, d)."""
-        return self.question(asked + FIRST.to(asked.device)).sum(dim=2)
+        return self.question(asked + self.first).sum(dim=2)
 
     def keys(self, doors, rooms):
         """The keys of the doors: (b, g, 8, h)."""
