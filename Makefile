@@ -11,10 +11,10 @@ lab: .venv/.ready  ## open lesson 00 in JupyterLab; on a server: make lab ARGS=-
 test: .venv/.browser  ## everything that must pass
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 test-colab: .venv/.browser .venv-colab/.ready  ## every lesson as in Google Colab: its versions, no clone
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest colab/test_*.py $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/colab/test_*.py $(ARGS)
 
 notebooks: .venv/.ready  ## run all lessons and store their outputs
 	COURSE_OUTPUTS=stored OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
@@ -23,7 +23,7 @@ notebooks: .venv/.ready  ## run all lessons and store their outputs
 	$(BIN)/jupyter nbconvert --to notebook --inplace --coalesce-streams notebooks/*.ipynb  # a progress bar is one line
 
 bench: .venv/.ready  ## what a decode step costs on this machine, into data/results
-	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.roofline
+	OMP_NUM_THREADS=1 $(BIN)/python -m makers.decode_times
 
 bench-widgets: .venv/.browser  ## the flipbook against ipywidgets.interact, in a real browser
 	$(BIN)/python -m tests.browser.bench_flipbook
@@ -35,11 +35,11 @@ REPO ?= $(shell git remote get-url origin 2>/dev/null)
 
 publish: .venv/.ready  ## let Colab open the lessons from GitHub: make publish REPO=owner/name TAG=v1
 	$(if $(TAG),,$(error Name a tag, as in: make publish REPO=owner/name TAG=v1))
-	@$(BIN)/python publish.py "$(REPO)" "$(TAG)"
+	@$(BIN)/python -m makers.publish "$(REPO)" "$(TAG)"
 	@touch .venv/.ready  # pyproject.toml is newer, but what it installs is the same
 
 unpublish: .venv/.ready  ## take that back
-	@$(BIN)/python publish.py
+	@$(BIN)/python -m makers.publish
 	@touch .venv/.ready
 
 constraints: .venv/.ready  ## write down the versions now installed
@@ -64,11 +64,11 @@ help:
 	@touch $@
 
 # What Colab's image has, torch aside: that is the one the course is tested with, without CUDA.
-.venv-colab/.ready: colab/versions.txt constraints.txt
+.venv-colab/.ready: tests/colab/versions.txt constraints.txt
 	rm -rf .venv-colab
 	$(PYTHON) -m venv .venv-colab
 	.venv-colab/bin/pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt $(TORCH_INDEX) torch
-	.venv-colab/bin/pip install --quiet --disable-pip-version-check --requirement colab/versions.txt torch
+	.venv-colab/bin/pip install --quiet --disable-pip-version-check --requirement tests/colab/versions.txt torch
 	@touch $@
 
 .PHONY: lab test test-colab notebooks bench bench-widgets wheel publish unpublish constraints clean help

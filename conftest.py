@@ -1,3 +1,16 @@
 import os
 
+from xdist.scheduler import LoadScopeScheduling
+
 os.environ["COURSE_OUTPUTS"] = "stored"  # lessons are compared with the outputs in the repository
+
+
+class ByLesson(LoadScopeScheduling):
+    """One process takes a whole file, a notebook too; but a test_lessons.py one test at a time."""
+
+    def _split_scope(self, nodeid):
+        return nodeid if "test_lessons.py" in nodeid else nodeid.split("::")[0]
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByLesson(config, log)

@@ -1,5 +1,10 @@
-"""One Key, Many Queries: what the lessons use more than once."""
+"""One Key, Many Queries: what the lessons use more than once.
 
+attention, kv_cache, rope, geometry, decoder and pooling are what the course teaches; environment
+readies a machine; the folders read checkpoints, measure, draw, move and judge.
+"""
+
+import difflib
 from pathlib import Path
 
 SENTENCE = "one key opens many doors and one door needs many keys"  # the same in all lessons
@@ -21,3 +26,25 @@ def data_path(*parts: str) -> Path:
             f"no {'/'.join(parts)} in {path.parent}; reinstall the course, or clone it again"
         )
     return path
+
+
+def letters(word: str) -> list[int]:
+    """How often each of the letters a to z is in a word: 26 numbers.
+
+    >>> letters("keeps")[4]  # e
+    2
+    """
+    return [word.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"]
+
+
+def did_you_mean(name: str, names, otherwise: str, n: int = 3) -> str:
+    """What an error says of an unknown name: n of the names that have it in them, or are near it.
+
+    Upper and lower case are the same. If there are none like it, `otherwise` is said.
+
+    >>> did_you_mean("K_proj", ["k_proj.weight", "norm"], "there are two")
+    "did you mean 'k_proj.weight'?"
+    """
+    known, key = {x.casefold(): x for x in names}, name.strip().casefold()
+    near = [x for x in known if key in x] or difflib.get_close_matches(key, known, n)
+    return f"did you mean {' or '.join(repr(known[x]) for x in near[:n])}?" if near else otherwise

@@ -127,8 +127,7 @@ def split_heads(x, n_heads):
     b, t, width = x.shape
     if n_heads < 1 or width % n_heads:
         raise ValueError(
-            f"width ({width}) must be divisible by n_heads ({n_heads}); "
-            f"try one of {divisors(width)}"
+            f"width ({width}) must be divisible by n_heads ({n_heads}); try one of {listed(width)}"
         )
     return x.view(b, t, n_heads, width // n_heads).transpose(1, 2)
 
@@ -177,7 +176,7 @@ def group_size(n_heads, n_kv_heads):
     if n_kv_heads < 1 or n_heads % n_kv_heads:
         raise ValueError(
             f"n_heads ({n_heads}) must be divisible by n_kv_heads ({n_kv_heads}); "
-            f"try one of {divisors(n_heads)}"
+            f"try one of {listed(n_heads)}"
         )
     return n_heads // n_kv_heads
 
@@ -204,7 +203,7 @@ class GroupedQueryAttention(nn.Module):
         if head_dim is None and d_model % n:
             raise ValueError(
                 f"d_model ({d_model}) must be divisible by n_heads ({n}); "
-                f"try one of {divisors(d_model)}, or give head_dim"
+                f"try one of {listed(d_model)}, or give head_dim"
             )
         h = head_dim or d_model // n
         self.n_heads, self.n_kv_heads, self.head_dim = n, g, h
@@ -234,12 +233,17 @@ class GroupedQueryAttention(nn.Module):
 
 
 def divisors(x):
-    """The divisors of x as text, for messages.
+    """The numbers that divide x, as a list.
 
     >>> divisors(12)
-    '1, 2, 3, 4, 6, 12'
+    [1, 2, 3, 4, 6, 12]
     """
-    return ", ".join(str(i) for i in range(1, x + 1) if x % i == 0)
+    return [i for i in range(1, x + 1) if x % i == 0]
+
+
+def listed(x):
+    """The divisors of x as text, for messages: 1, 2, 3, 4, 6, 12."""
+    return ", ".join(map(str, divisors(x)))
 
 
 def check_shapes(q, k, v, mask=None):

@@ -5,15 +5,12 @@ them. A config is the dict in a model's config.json; Llama's, Qwen2's and Qwen3'
 """
 
 from functools import partial
-from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import linear, silu
 
 from course_utils.attention import GroupedQueryAttention
-from course_utils.conversion import write_json
 from course_utils.geometry import from_config
 from course_utils.kv_cache import KVCache
 from course_utils.rope import frequencies, rotate
@@ -98,7 +95,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        check(config)
+        check_config(config)
         self.config, self.rope = config, rotation(config)
         self.embed_tokens = nn.Embedding(config["vocab_size"], config["hidden_size"])
         self.layers = nn.ModuleList(Layer(config) for _ in range(config["num_hidden_layers"]))
@@ -134,7 +131,7 @@ def greedy(model, ids, n_new):
     return ids
 
 
-def check(config):
+def check_config(config):
     """Raise ValueError unless this code computes what a model with this config does."""
     for name, known in KNOWN.items():
         if config.get(name) not in known:
@@ -150,51 +147,3 @@ def rotation(config):
     """The rotation `rope(x, start)` of a model: x (b, heads, t, h), the first at position start."""
     m, scaling = from_config(config), config.get("rope_parameters") or config.get("rope_scaling")
     return partial(rotate, inv_freq=frequencies(m.head_dim, m.rope_theta or 10_000.0, scaling))
-
-
-def load(checkpoint):
-    """The whole model of a `Checkpoint`, in float32: all its bytes are read.
-
-    >>> from course_utils import checkpoints, data_path
-    >>> model = load(checkpoints.open_checkpoint(data_path("checkpoints", "doors-g8")))
-    >>> model.layers[0].self_attn.k_proj.weight.shape
-    torch.Size([128, 128])
-    """
-    with torch.device("meta"):  # no memory yet, and no random numbers
-        model = Decoder(checkpoint.config)
-    start = "" if hasattr(model, "lm_head") else "model."  # a tied lm_head may be stored as well
-    return filled(model, checkpoint.tensors(part_of(checkpoint, start)), "model.")
-
-
-def part_of(checkpoint, *starts):
-    """The tensors whose names start so, {name: None}, for `Checkpoint.tensors`."""
-    names = [name for name in checkpoint.names if name.startswith(starts)]
-    return dict.fromkeys(x for x in names if not x.endswith("inv_freq"))  # RoPE's, in old files
-
-
-def filled(module, weights, prefix, parts=("",)):
-    """The module with these weights in float32, or only its parts whose names begin so.
-
-    Raises ValueError if a tensor is missing, unknown, quantized, or of another shape.
-    """
-    meant = {prefix + x: y for x, y in module.state_dict().items() if x.startswith(parts)}
-    meant = {x.replace("model.lm_head", "lm_head"): y for x, y in meant.items()}  # beside the model
-    for name in sorted(meant | weights):
-        has, should = (tuple(x[name].shape) if name in x else "none" for x in (weights, meant))
-        if has != should:
-            raise ValueError(f"{name}: the file has {has}, config.json means {should}")
-        if weights[name].itemsize < 2:
-            raise ValueError(f"{name} is {weights[name].dtype}, quantized; try the original model")
-    weights = {name.removeprefix(prefix): x.float() for name, x in weights.items()}
-    module.load_state_dict(weights, strict=False, assign=True)
-    return module
-
-
-def save(model, folder):
-    """Write a model as the Hub has it, in bfloat16: config.json and model.safetensors."""
-    folder, weights = Path(folder), {}
-    for name, x in model.state_dict().items():
-        weights[name if name.startswith("lm_head") else f"model.{name}"] = x.bfloat16()
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    write_json(folder / "config.json", model.config)

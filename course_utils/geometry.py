@@ -5,12 +5,11 @@ Bytes are bytes: 10**9 of them are a GB, 2**30 a GiB.
 """
 
 import csv
-import difflib
 import functools
 import math
 from dataclasses import dataclass
 
-from course_utils import data_path
+from course_utils import data_path, did_you_mean
 from course_utils.attention import group_size
 
 
@@ -125,12 +124,12 @@ def kv_heads(config):
             f"no K/V heads are cached, but a latent of {latent_dim(config)} numbers a token and "
             "layer, from which all heads are made; see from_config(config).latent_dim"
         )
-    n = number(config, "num_attention_heads", "n_head")
+    n = count(config, "num_attention_heads", "n_head")
     if config.get("new_decoder_architecture"):  # Falcon-40B and 180B say multi_query as well
-        return number(config, "num_kv_heads", "n_head_kv", default=n)
+        return count(config, "num_kv_heads", "n_head_kv", default=n)
     if config.get("multi_query"):  # Falcon-7B, whatever its num_kv_heads says; StarCoder
         return 1
-    return number(config, "num_key_value_heads", "n_head_kv", default=n)
+    return count(config, "num_key_value_heads", "n_head_kv", default=n)
 
 
 def from_config(config, name=""):
@@ -146,7 +145,7 @@ def from_config(config, name=""):
     12288
     """
     config = config.get("text_config") or config
-    n, d = number(config, "num_attention_heads", "n_head"), number(config, "hidden_size", "n_embd")
+    n, d = count(config, "num_attention_heads", "n_head"), count(config, "hidden_size", "n_embd")
     latent = latent_dim(config) if config.get("kv_lora_rank") else None
     width = "v_head_dim" if latent else "head_dim"
     context = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length")
@@ -154,12 +153,12 @@ def from_config(config, name=""):
     window = config.get("use_sliding_window", True) and config.get("sliding_window")
     return Geometry(
         name,
-        n_layers=number(config, "num_hidden_layers", "n_layer"),
+        n_layers=count(config, "num_hidden_layers", "n_layer"),
         n_heads=n,
-        n_kv_heads=number(config, "num_key_value_heads", default=n) if latent else kv_heads(config),
-        head_dim=number(config, width, default=d // n),
+        n_kv_heads=count(config, "num_key_value_heads", default=n) if latent else kv_heads(config),
+        head_dim=count(config, width, default=d // n),
         d_model=d,
-        max_context=number(config, *context, default=2048),
+        max_context=count(config, *context, default=2048),
         latent_dim=latent,
         windows=f"sliding window of {window} tokens in some or all layers" if window else "",
         rope_theta=rope.get("full_attention", rope).get("rope_theta", config.get("rope_theta")),
@@ -169,10 +168,10 @@ def from_config(config, name=""):
 
 def latent_dim(config):
     """The numbers an MLA model caches per token and layer: the latent, and one rotary key."""
-    return number(config, "kv_lora_rank") + number(config, "qk_rope_head_dim")
+    return count(config, "kv_lora_rank") + count(config, "qk_rope_head_dim")
 
 
-def number(config, *names, default=None):
+def count(config, *names, default=None):
     """The first of these fields that is there and not null; ValueError if it is not one number."""
     for name in names:
         value = config.get(name)
@@ -214,10 +213,8 @@ def model(name):
     8
     """
     table = {m.name.casefold(): m for m in models()}
-    key = name.strip().casefold()
-    if key in table:
+    if (key := name.strip().casefold()) in table:
         return table[key]
-    near = [x for x in table if key in x] or difflib.get_close_matches(key, table)
-    names = " or ".join(repr(table[x].name) for x in near[:4])
-    hint = f"did you mean {names}?" if near else "[m.name for m in models()] lists them all"
+    names = [m.name for m in models()]
+    hint = did_you_mean(name, names, "[m.name for m in models()] lists them all")
     raise KeyError(f"no model named {name!r}; {hint}")

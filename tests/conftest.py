@@ -7,7 +7,7 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.utils import _cache_assets
 
-from course_utils import hub
+from course_utils.checkpoints import hub
 
 
 @pytest.fixture(scope="module")

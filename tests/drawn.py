@@ -1,5 +1,6 @@
 """What the tests of figures share: what a figure says, is given and shows, and that it keeps still."""
 
+import pandas as pd
 import torch
 
 from course_utils import figures
@@ -7,6 +8,8 @@ from course_utils import figures
 
 def plain(given):
     """What a figure is given as lists, dicts and numbers, which `==` compares."""
+    if isinstance(given, pd.DataFrame):
+        return given.to_json()
     if isinstance(given, dict):
         return {key: plain(x) for key, x in given.items()}
     if isinstance(given, list | tuple):

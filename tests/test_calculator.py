@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from course_utils import figures
-from course_utils.calculator import Calculator, bill, formula
 from course_utils.geometry import model, models
+from course_utils.widgets.calculator import Calculator, bill, formula
 
 V3 = "DeepSeek-V3 (671B)"
 

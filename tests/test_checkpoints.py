@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from course_utils import data_path
-from course_utils.checkpoints import byte_range, open_checkpoint, why_not
-from course_utils.safetensors_format import DTYPES, parse_header
+from course_utils.checkpoints import open_checkpoint
+from course_utils.checkpoints.format import DTYPES, byte_range, parse_header, why_not
 
 CONFIG = {
     "model_type": "llama",
@@ -333,34 +333,37 @@ def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
 
 
 @pytest.mark.parametrize(
-    ("header", "message"),
+    "header",
     [
-        ("[]", "its header is no JSON object"),
-        ('{"x": ', "its header is no JSON object"),
-        ("[" * 100_000, "its header is no JSON object"),
-        (b"\xff\xfe{}", "its header is no JSON object"),
-        ({"x": 3}, "tensor 'x' needs dtype, shape and two data_offsets; it has 3"),
-        ({"x": {"dtype": "F32"}}, "tensor 'x' needs dtype"),
-        ({"x": entry(dtype=1)}, "tensor 'x' needs dtype"),
-        ({"x": entry(shape=[-2, -1])}, "tensor 'x' needs dtype"),
-        ({"x": entry(shape=[2.0])}, "tensor 'x' needs dtype"),
-        ({"x": entry(shape=[True, 2])}, "tensor 'x' needs dtype"),
-        ({"x": entry(shape=[1] * 65)}, "tensor 'x' needs dtype"),
-        ({"x": entry(offsets=[0, 4, 8])}, "tensor 'x' needs dtype"),
-        ({"x": entry(offsets=["0", "8"])}, "tensor 'x' needs dtype"),
-        ({"x": entry(offsets=[8, 0])}, "tensor 'x' is at 8–0, of 16 bytes of data"),
-        ({"x": entry(shape=[6], offsets=[0, 24])}, "tensor 'x' is at 0–24, of 16 bytes of data"),
-        ({"x": entry(offsets=[0, 10**30])}, "tensor 'x' needs dtype"),
-        ({"x": entry(shape=[3])}, r"tensor 'x' has 8 bytes; F32 \[3\] needs 12"),
-        ({"x": entry(shape=[2**62, 2**62])}, "tensor 'x' has 8 bytes; F32"),
-        ({"x": entry(), "y": entry(offsets=[4, 12])}, "tensors 'x' at 0–8 and 'y' at 4–12 overlap"),
-        ({"x": entry(), "y": entry()}, "tensors 'x' at 0–8 and 'y' at 0–8 overlap"),
+        "[]",
+        '{"x": ',
+        "[" * 100_000,
+        b"\xff\xfe{}",
+        {"x": 3},
+        {"x": {"dtype": "F32"}},
+        {"x": entry(dtype=1)},
+        {"x": entry(dtype="F33")},
+        {"x": entry(shape=[-2, -1])},
+        {"x": entry(shape=[2.0])},
+        {"x": entry(shape=[True, 2])},
+        {"x": entry(offsets=[0, 4, 8])},
+        {"x": entry(offsets=["0", "8"])},
+        {"x": entry(offsets=[8, 0])},
+        {"x": entry(offsets=[0, 10**30])},
+        {"x": entry(shape=[3])},
+        {"x": entry(shape=[2**62, 2**62])},
+        {"x": entry(shape=[4], offsets=[0, 16])},  # more than there is
+        {"x": entry(shape=[1], offsets=[0, 4])},  # less
+        {"x": entry(), "y": entry(offsets=[4, 12])},
+        {"x": entry(), "y": entry()},
+        {"x\n": entry(offsets=[8, 0])},
+        {"x " * 900: entry(offsets=[8, 0])},
     ],
 )
-def test_a_broken_header_is_refused_with_name_and_numbers(tmp_path, header, message):
+def test_a_broken_header_is_refused_in_the_words_of_safetensors(tmp_path, header):
     text = json.dumps(header) if isinstance(header, dict) else header
-    checkpoint = open_checkpoint(write_header(tmp_path / "m", text, n_data=16))
-    with pytest.raises(ValueError, match=rf"^model\.safetensors is broken: {message}") as error:
+    checkpoint = open_checkpoint(write_header(tmp_path / "m", text, n_data=8))
+    with pytest.raises(ValueError, match=r"^model\.safetensors is broken: .+; download") as error:
         checkpoint.tensor("x")
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 300
@@ -392,7 +395,7 @@ def test_a_file_too_short_for_a_header_is_refused(tmp_path, data):
 def test_a_file_cut_off_within_the_data_is_refused(tmp_path):
     folder = write(tmp_path / "m", {"x": torch.ones(100)})
     os.truncate(folder / "model.safetensors", 200)
-    with pytest.raises(ValueError, match="tensor 'x' is at 0–400, of "):
+    with pytest.raises(ValueError, match="not fully covered; download it again"):
         open_checkpoint(folder).tensor("x")
 
 
@@ -421,10 +424,6 @@ def test_an_index_that_names_other_files_than_weights_is_refused(tmp_path, files
 
 
 def test_a_dtype_that_torch_has_not_is_named_and_its_shape_is_shown(tmp_path):
-    text = json.dumps({"x": entry("F6_E2M3", [4], [0, 3]), "y": entry()})
-    checkpoint = open_checkpoint(write_header(tmp_path / "m", text, n_data=8).parent / "m")
-    with pytest.raises(ValueError, match="overlap"):
-        checkpoint.shape("x")
     text = json.dumps({"x": entry("F6_E2M3", [4], [8, 11]), "y": entry()})
     checkpoint = open_checkpoint(write_header(tmp_path / "n", text, n_data=11))
     assert (checkpoint.shape("x"), checkpoint.tensor("y").tolist()) == ((4,), [0, 0])

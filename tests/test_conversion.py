@@ -1,4 +1,4 @@
-"""Laws of course_utils.conversion: pooled heads, and checkpoints that transformers loads again."""
+"""Laws of pooling and of checkpoints.conversion: pooled heads, and checkpoints that transformers loads again."""
 
 import json
 import shutil
@@ -10,15 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
-from course_utils import conversion
 from course_utils.attention import GroupedQueryAttention, split_heads
-from course_utils.conversion import (
-    convert,
-    convert_checkpoint,
-    first_head_kv,
-    mean_pool_kv,
-    random_kv,
-)
+from course_utils.checkpoints import Checkpoint, conversion, convert_checkpoint
+from course_utils.pooling import convert, first_head_kv, mean_pool_kv, random_kv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -450,22 +444,15 @@ def test_one_file_of_weights_is_in_memory_at_a_time(saved, tmp_path, monkeypatch
     _, old = saved(max_shard_size="5KB")
     written = []
 
-    class Opened:
-        def __init__(self, path, framework):
-            assert not any(x() is not None for x in written)  # what was written is forgotten
-            self.file = safe_open(path, framework)
-
-        def __enter__(self):
-            return self.file.__enter__()
-
-        def __exit__(self, *error):
-            self.file.__exit__(*error)
+    def reading(self, wanted, read=Checkpoint.tensors):
+        assert not any(x() is not None for x in written)  # what was written is forgotten
+        return read(self, wanted)
 
     def saving(weights, path, metadata):
         written.extend(map(weakref.ref, weights.values()))
         save_file(weights, path, metadata)
 
-    monkeypatch.setattr(conversion, "safe_open", Opened)
+    monkeypatch.setattr(Checkpoint, "tensors", reading)
     monkeypatch.setattr(conversion, "save_file", saving)
     convert_checkpoint(old, tmp_path / "new", 2)
     assert len(written) == len(tensors(old)) > len(list(old.glob("*.safetensors"))) > 3
@@ -492,11 +479,13 @@ def refused(error, old, new, g=2):
 
 
 def test_a_folder_without_config_is_refused(tmp_path):
-    for old in (tmp_path, tmp_path / "nowhere"):
-        assert refused(FileNotFoundError, old, tmp_path / "new") == (
-            f"no config.json in {old}; a model of the Hub is downloaded by "
-            "huggingface_hub.snapshot_download(name), which gives back its folder"
-        )
+    assert refused(FileNotFoundError, tmp_path, tmp_path / "new") == (
+        f"no config.json in {tmp_path.name}; there is no file"
+    )
+    assert refused(FileNotFoundError, tmp_path / "nowhere", tmp_path / "new") == (
+        f"no folder {tmp_path / 'nowhere'}; a model of the Hub is downloaded by "
+        "huggingface_hub.snapshot_download(name), which gives back its folder"
+    )
 
 
 @pytest.mark.parametrize("g, n", [(4, 6), (0, 6), (-2, 6), (12, 6), (2, 3)])
@@ -572,17 +561,16 @@ def test_a_config_that_does_not_say_how_many_heads_is_refused(saved, tmp_path, c
 
 def test_weights_in_another_format_or_missing_are_refused(saved, tmp_path):
     _, old = saved(max_shard_size="5KB")
-    first, *_, last = sorted(path.name for path in old.glob("*.safetensors"))
-    shutil.move(old / last, tmp_path / last)
+    first, *_ = sorted(path.name for path in old.glob("*.safetensors"))
     shutil.move(old / first, tmp_path / first)
-    assert refused(FileNotFoundError, old, tmp_path / "new") == (
-        f"model.safetensors.index.json names {first}, {last}, not in {old}; download the rest of it"
-    )
-    (old / "model.safetensors.index.json").unlink()
-    assert refused(FileNotFoundError, old, tmp_path / "new") == (
-        f"neither model.safetensors nor model.safetensors.index.json in {old}; weights in another "
-        "format must be saved as safetensors first: model.save_pretrained(folder)"
-    )
+    said = refused(FileNotFoundError, old, tmp_path / "new")
+    assert said.startswith(f"no {first} in old; there is config.json, ")
+    for path in old.glob("*.safetensors*"):
+        path.unlink()
+    (old / "pytorch_model.bin").touch()
+    said = refused(FileNotFoundError, old, tmp_path / "new")
+    assert said.startswith("no model.safetensors in old; there is config.json, ")
+    assert said.endswith("let safetensors/convert on the Hub convert it")
 
 
 def test_an_index_cannot_name_a_file_elsewhere(saved, tmp_path):
@@ -590,8 +578,9 @@ def test_an_index_cannot_name_a_file_elsewhere(saved, tmp_path):
     shutil.move(old / "model.safetensors", tmp_path / "secret.safetensors")
     index = {"weight_map": {"model.norm.weight": "../secret.safetensors"}}
     (old / "model.safetensors.index.json").write_text(json.dumps(index))
-    said = refused(FileNotFoundError, old, tmp_path / "new")
-    assert said.startswith("model.safetensors.index.json names ../secret.safetensors, not in ")
+    assert refused(ValueError, old, tmp_path / "new") == (
+        "model.safetensors.index.json is broken: its weight_map must name a file for each tensor"
+    )
 
 
 def test_what_was_broken_off_cannot_be_loaded(saved, tmp_path):

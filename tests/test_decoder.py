@@ -16,7 +16,8 @@ from transformers import (
 )
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from course_utils import checkpoints, decoder, geometry, inside
+from course_utils import checkpoints, decoder, geometry
+from course_utils.checkpoints import layers
 
 LLAMA31 = {
     "rope_type": "llama3",
@@ -70,7 +71,7 @@ def made(config, folder):
 def test_logits_and_maps_are_those_of_transformers(config, tmp_path):
     theirs, checkpoint = made(config, tmp_path)
     expected = theirs(IDS, output_attentions=True)
-    logits, weights = decoder.load(checkpoint)(IDS)
+    logits, weights = checkpoints.load(checkpoint)(IDS)
     close(logits, expected.logits)
     for ours, theirs_i in zip(weights, expected.attentions, strict=True):
         close(ours, theirs_i)
@@ -81,7 +82,7 @@ def test_logits_and_maps_are_those_of_transformers(config, tmp_path):
 def test_the_cache_of_every_layer_is_that_of_transformers(config, tmp_path):
     theirs, checkpoint = made(config, tmp_path)
     layers = theirs(IDS).past_key_values.layers
-    model = decoder.load(checkpoint)
+    model = checkpoints.load(checkpoint)
     caches = model.caches(max_tokens=13, batch=2)
     model(IDS[:, :7], caches)
     model(IDS[:, 7:], caches)  # in two chunks
@@ -94,7 +95,7 @@ def test_the_cache_of_every_layer_is_that_of_transformers(config, tmp_path):
 @every_kind
 @torch.no_grad()
 def test_cached_equals_uncached_at_every_position(config, tmp_path):
-    model = decoder.load(made(config, tmp_path)[1])
+    model = checkpoints.load(made(config, tmp_path)[1])
     caches = model.caches(max_tokens=11, batch=2)
     expected, _ = model(IDS)
     for t in range(11):
@@ -107,18 +108,18 @@ def test_cached_equals_uncached_at_every_position(config, tmp_path):
 def test_greedy_tokens_are_those_of_transformers(config, tmp_path):
     theirs, checkpoint = made(config, tmp_path)
     expected = theirs.generate(IDS, max_new_tokens=9, do_sample=False, use_cache=True)
-    assert decoder.greedy(decoder.load(checkpoint), IDS, n_new=9).equal(expected)
+    assert decoder.greedy(checkpoints.load(checkpoint), IDS, n_new=9).equal(expected)
 
 
 @every_kind
 @torch.no_grad()
 def test_what_is_saved_is_loaded_by_transformers(config, tmp_path):
-    model = decoder.load(made(config, tmp_path / "theirs")[1])
-    decoder.save(model, tmp_path / "ours")
+    model = checkpoints.load(made(config, tmp_path / "theirs")[1])
+    checkpoints.save(model, tmp_path / "ours")
     theirs = AutoModelForCausalLM.from_pretrained(
         tmp_path / "ours", dtype=torch.float32, attn_implementation="eager"
     )
-    again = decoder.load(checkpoints.open_checkpoint(tmp_path / "ours"))
+    again = checkpoints.load(checkpoints.open_checkpoint(tmp_path / "ours"))
     close(again(IDS)[0], theirs(IDS).logits)
     for name, x in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], x.bfloat16().float()), name
@@ -129,9 +130,9 @@ def test_what_is_saved_is_loaded_by_transformers(config, tmp_path):
 def test_layer_by_layer_the_checkpoint_gives_what_the_whole_model_does(config, tmp_path):
     theirs, checkpoint = made(config, tmp_path)
     out = theirs(IDS[:1], output_hidden_states=True)
-    for i, x in enumerate(inside.inputs(checkpoint, IDS[0].tolist())):
+    for i, x in enumerate(checkpoints.inputs(checkpoint, IDS[0].tolist())):
         close(x, out.hidden_states[i])
-        before, after, values = inside.keys_values(checkpoint, i, x)
+        before, after, values = checkpoints.keys_values(checkpoint, i, x)
         close(after, out.past_key_values.layers[i].keys)
         close(values, out.past_key_values.layers[i].values)
         assert before[:, :, 0].equal(after[:, :, 0]) and not before.allclose(after)
@@ -141,9 +142,9 @@ def test_layer_by_layer_the_checkpoint_gives_what_the_whole_model_does(config, t
 @torch.no_grad()
 def test_the_first_layer_is_read_without_its_mlp_and_its_queries(tmp_path):
     _, checkpoint = made(CONFIGS["qwen2: biases but for o_proj"], tmp_path)
-    x = next(inside.inputs(checkpoint, [1, 2, 3]))
+    x = next(checkpoints.inputs(checkpoint, [1, 2, 3]))
     before = checkpoint.bytes_read
-    inside.keys_values(checkpoint, 0, x)
+    checkpoints.keys_values(checkpoint, 0, x)
     assert checkpoint.bytes_read - before == 4 * (
         18 + 2 * 16 * 18 + 2 * 16
     )  # norm, k and v, biases
@@ -151,7 +152,7 @@ def test_the_first_layer_is_read_without_its_mlp_and_its_queries(tmp_path):
 
 @torch.no_grad()
 def test_it_computes_in_any_precision_and_keeps_it(tmp_path):
-    model = decoder.load(made(CONFIGS["llama"], tmp_path)[1])
+    model = checkpoints.load(made(CONFIGS["llama"], tmp_path)[1])
     expected, _ = model(IDS)
     double, _ = model.double()(IDS)
     assert double.dtype == torch.float64
@@ -168,7 +169,7 @@ def test_it_computes_in_any_precision_and_keeps_it(tmp_path):
 @torch.no_grad()
 def test_a_prompt_may_be_one_token(config, tmp_path):
     theirs, checkpoint = made(config, tmp_path)
-    model, first = decoder.load(checkpoint), IDS[:1, :1]
+    model, first = checkpoints.load(checkpoint), IDS[:1, :1]
     logits, weights = model(first)
     close(logits, theirs(first).logits)
     assert all(x.equal(torch.ones(1, 6, 1, 1)) for x in weights)
@@ -180,7 +181,7 @@ def test_a_prompt_may_be_one_token(config, tmp_path):
 @every_kind
 @torch.no_grad()
 def test_a_later_token_does_not_change_earlier_logits(config, tmp_path):
-    model = decoder.load(made(config, tmp_path)[1])
+    model = checkpoints.load(made(config, tmp_path)[1])
     other = IDS.clone()
     other[:, 6] = (other[:, 6] + 1) % 29
     logits, changed_logits = model(IDS)[0], model(other)[0]
@@ -193,13 +194,13 @@ def test_a_later_token_does_not_change_earlier_logits(config, tmp_path):
 @every_kind
 @torch.no_grad()
 def test_a_row_of_the_batch_does_not_depend_on_the_others(config, tmp_path):
-    model = decoder.load(made(config, tmp_path)[1])
+    model = checkpoints.load(made(config, tmp_path)[1])
     close(torch.cat([model(IDS[:1])[0], model(IDS[1:])[0]]), model(IDS)[0])
 
 
 @torch.no_grad()
 def test_a_list_of_no_caches_is_not_the_same_as_no_cache(tmp_path):
-    model = decoder.load(made(CONFIGS["llama"], tmp_path)[1])
+    model = checkpoints.load(made(CONFIGS["llama"], tmp_path)[1])
     for too_few in ([], model.caches(11, batch=2)[:2]):
         with pytest.raises(ValueError, match="zip"):
             model(IDS, too_few)
@@ -209,23 +210,23 @@ def test_a_list_of_no_caches_is_not_the_same_as_no_cache(tmp_path):
 @torch.no_grad()
 def test_an_old_file_that_stores_frequencies_is_loaded_without_them(tmp_path):
     _, checkpoint = made(CONFIGS["llama"], tmp_path)
-    expected, row = decoder.load(checkpoint)(IDS)[0], IDS[0].tolist()
-    last = inside.keys_values(checkpoint, 2, list(inside.inputs(checkpoint, row))[2])
+    expected, row = checkpoints.load(checkpoint)(IDS)[0], IDS[0].tolist()
+    last = checkpoints.keys_values(checkpoint, 2, list(checkpoints.inputs(checkpoint, row))[2])
     names = [f"model.layers.{i}.self_attn.rotary_emb.inv_freq" for i in range(3)]
     old = changed(tmp_path, lambda x: x | {name: torch.full((4,), 99.0) for name in names})
     assert set(names) < set(old.names)
-    assert decoder.load(old)(IDS)[0].equal(expected)
-    found = inside.keys_values(old, 2, list(inside.inputs(old, row))[2])
+    assert checkpoints.load(old)(IDS)[0].equal(expected)
+    found = checkpoints.keys_values(old, 2, list(checkpoints.inputs(old, row))[2])
     assert all(map(torch.equal, found, last))
 
 
 @torch.no_grad()
 def test_a_tied_file_that_stores_its_head_as_well_is_loaded_without_it(tmp_path):
     _, checkpoint = made(CONFIGS["llama, tied"], tmp_path)
-    expected = decoder.load(checkpoint)(IDS)[0]
+    expected = checkpoints.load(checkpoint)(IDS)[0]
     twice = changed(tmp_path, lambda x: x | {"lm_head.weight": torch.full((29, 18), 99.0)})
     assert "lm_head.weight" in twice.names
-    model = decoder.load(twice)
+    model = checkpoints.load(twice)
     assert model(IDS)[0].equal(expected)
     assert not hasattr(model, "lm_head")
 
@@ -236,7 +237,7 @@ def test_what_is_stored_in_another_precision_is_computed_in_float32(dtype, tmp_p
     made(CONFIGS["qwen2: biases but for o_proj"], tmp_path)
     other = changed(tmp_path, lambda tensors: {name: x.to(dtype) for name, x in tensors.items()})
     stored = load_file(tmp_path / WEIGHTS)
-    for name, x in decoder.load(other).state_dict().items():
+    for name, x in checkpoints.load(other).state_dict().items():
         full = name if name.startswith("lm_head") else f"model.{name}"
         assert x.dtype == torch.float32 and x.equal(stored[full].float())
 
@@ -328,7 +329,7 @@ SEEN = "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_model", "max_context"
 @pytest.mark.parametrize(("name", "config"), ON_THE_HUB.items(), ids=ON_THE_HUB)
 def test_real_configs_are_read_as_the_table_and_transformers_have_them(name, config):
     before = deepcopy(config)
-    decoder.check(config)
+    decoder.check_config(config)
     row, found = geometry.model(name), geometry.from_config(config)
     for field in (*SEEN, "windows", "rope_theta", "vocab"):
         assert getattr(found, field) == getattr(row, field), field
@@ -359,7 +360,7 @@ def test_the_old_form_of_a_config_gives_the_logits_of_the_new(config, tmp_path):
     old = old_form(config)
     assert "rope_parameters" not in old and "rope_theta" in old
     (tmp_path / "config.json").write_text(json.dumps(old))
-    model = decoder.load(checkpoints.open_checkpoint(tmp_path))
+    model = checkpoints.load(checkpoints.open_checkpoint(tmp_path))
     close(model(IDS)[0], theirs(IDS).logits)
     again = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     close(model(IDS)[0], again(IDS).logits)
@@ -434,7 +435,7 @@ def test_a_file_that_does_not_fit_its_config_is_refused_by_the_name_of_a_tensor(
     change, message = UNFIT[fault]
     made(CONFIGS["llama"], tmp_path)
     with pytest.raises(ValueError) as error:
-        decoder.load(changed(tmp_path, change))
+        checkpoints.load(changed(tmp_path, change))
     assert str(error.value) == message
 
 
@@ -443,8 +444,8 @@ def test_fp8_is_refused_layer_by_layer_as_well(tmp_path):
     made(CONFIGS["llama"], tmp_path)
     checkpoint = changed(tmp_path, scaled_fp8)
     x = torch.ones(1, 2, 18)
-    assert inside.keys_values(checkpoint, 0, x)[0].isfinite().all()
-    for read in (inside.keys_values, lambda c, i, x: inside.read_layer(c, i)):
+    assert checkpoints.keys_values(checkpoint, 0, x)[0].isfinite().all()
+    for read in (checkpoints.keys_values, lambda c, i, x: layers.read_layer(c, i)):
         with pytest.raises(ValueError, match=f"{KEYS} is torch.float8_e4m3fn"):
             read(checkpoint, 1, x)
 
@@ -478,9 +479,9 @@ FACTORS = "factor", "low_freq_factor", "high_freq_factor", "original_max_positio
 )  # fmt: skip
 def test_a_config_it_would_compute_wrongly_is_refused(change, message):
     config = json.loads(CONFIGS["llama"].to_json_string(use_diff=False))
-    decoder.check(config)
+    decoder.check_config(config)
     for wrong in (config | change, {x: y for x, y in (config | change).items() if y is not None}):
-        for refuse in (decoder.check, decoder.Decoder):
+        for refuse in (decoder.check_config, decoder.Decoder):
             with pytest.raises(ValueError) as error:
                 refuse(wrong)
             assert str(error.value) == message

@@ -1,4 +1,4 @@
-"""Laws of course_utils.diversity: slow loops as oracles, bounds, and what random weights say."""
+"""Laws of course_utils.experiments.diversity: slow loops as oracles, bounds, and what random weights say."""
 
 import itertools
 import math
@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from course_utils.diversity import distance, effective_rank, jensen_shannon, similarity
-from course_utils.recall import RecallModel, examples, load
+from course_utils.experiments.diversity import distance, effective_rank, jensen_shannon, similarity
+from course_utils.experiments.recall import RecallModel, examples, load
 
 MEASURES = [distance, jensen_shannon]
 small = st.integers(2, 4)
@@ -168,7 +168,7 @@ def test_random_weights_say_nothing_about_sharing():
 def test_in_trained_models_heads_that_share_their_keys_look_more_alike():
     doors, rooms, asked, _ = examples(64, torch.Generator().manual_seed(0))
     for seed in range(3):
-        many, one = (load(f"recall-n8-g{g}-seed{seed}")(doors, rooms, asked)[1] for g in (8, 1))
+        many, one = (load(f"n8-g{g}-seed{seed}")(doors, rooms, asked)[1] for g in (8, 1))
         for measure in MEASURES:
             tall = [weights.transpose(0, 1).flatten(1, 2) for weights in (many, one)]
             assert measure(tall[0]) > 1.1 * measure(tall[1])

@@ -26,10 +26,12 @@ from transformers import (
     Qwen3Config,
 )
 
-from course_utils import SENTENCE, doors, explorer, figures
-from course_utils.explorer import HERE, LLAMA2, LLAMA3, QWEN, THERE, Explorer
-from course_utils.figures.checkpoint import size
-from course_utils.slider import Keys
+from course_utils import SENTENCE, checkpoints, figures
+from course_utils.figures.parts import size
+from course_utils.widgets import explorer
+from course_utils.widgets.explorer import HERE, LLAMA2, LLAMA3, QWEN, THERE, Explorer
+from course_utils.widgets.slider import Keys
+from makers import doors
 
 WEIGHTS = "model.safetensors"
 IDS = doors.tokenizer().encode(SENTENCE).ids
@@ -344,7 +346,7 @@ def test_a_gated_model_is_a_line_until_it_is_open(llama, hub):
 def test_a_wrong_name_is_a_line_with_the_near_one(llama, hub):
     chosen = looking_at("org/lama")
     host = hub.url.removeprefix("http://")
-    is_fault(chosen, f"no model org/lama on {host}; did you mean org/llama?")
+    is_fault(chosen, f"no model org/lama on {host}; did you mean 'org/llama'?")
     still_works(chosen)
 
 
@@ -458,7 +460,7 @@ BROKEN = {
     "config with words for numbers": (config_with(rms_norm_eps="tiny"), "TypeError: "),
     "no weights": (lambda folder: (folder / WEIGHTS).unlink(), "no model.safetensors in org/llama; there is config.json, generation_config.json"),
     "a short file": (written(WEIGHTS, b"12345"), "model.safetensors is broken: it ends before byte 7, after 5 bytes"),
-    "a header of nothing": (written(WEIGHTS, (2).to_bytes(8, "little") + b"[]"), "model.safetensors is broken: its header is no JSON object; download it again"),
+    "a header of nothing": (written(WEIGHTS, (2).to_bytes(8, "little") + b"[]"), "model.safetensors is broken: invalid JSON in header: "),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer.json in org/llama; there is config.json"),
     "tokenizer is no JSON": (written("tokenizer.json", b"{{{"), "Exception: "),
     "tokenizer is no text": (written("tokenizer.json", b"\xff\xfe"), "'utf-8' codec can't decode byte 0xff"),
@@ -517,7 +519,7 @@ RUNS = len([i for i in set(IDS) if i - 1 not in IDS])  # requests for the rows o
 def test_a_connection_that_dies_in_the_middle_is_a_line_and_reading_goes_on(llama, hub, bodies):
     chosen, count = looking_at("org/llama"), itertools.count(1)
     chosen.layer.value = 2
-    wanted = explorer.inside.needed(chosen.checkpoint, IDS, 2)
+    wanted = checkpoints.needed(chosen.checkpoint, IDS, 2)
     price = chosen.checkpoint.price(wanted)
 
     def dies():
@@ -549,7 +551,7 @@ def test_a_reading_that_is_interrupted_can_be_begun_again(llama, monkeypatch):
         def interrupted(*args):
             raise KeyboardInterrupt
 
-        patch.setattr(explorer.inside, "read_layer", interrupted)
+        patch.setattr(checkpoints.layers, "read_layer", interrupted)
         with pytest.raises(KeyboardInterrupt):
             chosen.read()
     assert isinstance(chosen.read(), figures.Card)

@@ -6,6 +6,7 @@ import itertools
 import math
 
 import matplotlib.colors
+import pandas as pd
 import pytest
 import torch
 from drawn import assert_only_what_changes_moves, plain, words
@@ -13,14 +14,14 @@ from PIL import Image
 
 from course_utils import figures
 from course_utils.attention import causal_mask, split_heads
-from course_utils.diversity import similarity
+from course_utils.experiments.diversity import similarity
 from course_utils.geometry import Geometry
 
 WORDS = ["one", "key", "opens", "many"]
 ROWS = [
-    {"study": "A", "benchmark": "x", "mha": "10.0", "mqa": "8.0", "gqa": "9.5"},
-    {"study": "A", "benchmark": "y", "mha": "20.0", "mqa": "21.0", "gqa": ""},
-    {"study": "B", "benchmark": "z", "mha": "5.0", "mqa": "", "gqa": "5.5"},
+    {"study": "A", "benchmark": "x", "mha": 10.0, "mqa": 8.0, "gqa": 9.5},
+    {"study": "A", "benchmark": "y", "mha": 20.0, "mqa": 21.0},
+    {"study": "B", "benchmark": "z", "mha": 5.0, "gqa": 5.5},
 ]
 MODELS = [
     Geometry("mine", 2, 8, 8, 4, d_model=32, max_context=9),
@@ -48,7 +49,14 @@ def dial(g, n=16):
     every_g = [one for one in range(1, n + 1) if n % one == 0]
     quality = {one: [one / n, one / n / 2] for one in every_g}
     times = {one: (one - 0.25, one + 0.25, one + 1.5) for one in every_g}
-    return n, keys, {one: one * 2**30 for one in every_g}, quality, times, "a model"
+    return {
+        "n_heads": n,
+        "keys": keys,
+        "cache_bytes": {one: one * 2**30 for one in every_g},
+        "quality": quality,
+        "times": times,
+        "model": "a model",
+    }
 
 
 def seeds(mean):
@@ -109,13 +117,19 @@ def steps(context, every_g=(8, 4, 2, 1)):
 
 
 FIGURES = {
+    "attention_map": (torch.eye(4), WORDS, "A title"),
+    "weighted_average": (
+        torch.tensor([0.5, 0.25, 0.25]),
+        torch.tensor([[0.0, 4], [8, 0], [8, 8]]),
+        WORDS[:3],
+    ),
+    "score_scale": ([4, 16], [2.0, 4.1], [0.5, 0.7], [0.3, 0.3]),
+    "wiring": (8, 2),
     "appending": ([10, 100], [1.0, 10.0], [2.0, 1.0]),
     "cache_bars": (["a", "b"], [8000, 6000], [1000, 2000]),
     "changes": (torch.tensor([0, 0, 0.7, 1.4]), some(4), WORDS, 2),
-    "conversion": (CONVERTED, SCRATCH, CONTROL),
     "columns": ([torch.arange(24).view(2, 12)], ["x"], "A title", 12, 4),
     "decoding": (3, WORDS),
-    "diversity": (DIVERSITY,),
     "found": ([some(3, 3), torch.eye(3)], ["a", "b"], WORDS[:3]),
     "frontier": (BYTES, QUALITY, 2),
     "hero": dial(4),
@@ -123,16 +137,23 @@ FIGURES = {
     "lookup": (some(4, 4).tril(), [0, 0, 3], WORDS[:3], "A title"),
     "masks": ([causal_mask(2, 4), causal_mask(4, 4)], ["a", "b"]),
     "model_map": (MODELS, {"mine": (9, 9)}),
-    "published": (ROWS,),
+    "published": (pd.DataFrame(ROWS),),
     "roofline": steps(1),
     "sees": (causal(), WORDS, 2),
+    "trained_and_random": (DIVERSITY,),
+    "uptraining": (CONVERTED, SCRATCH, CONTROL),
     "spread": ({"a": [0.1, 0.2], "b": [0.5] * 9}, "A title", "x"),
 }
-every_figure = pytest.mark.parametrize("name", FIGURES)
 
 
 def draw(name):
-    return getattr(figures, name)(*copy.deepcopy(FIGURES[name]))
+    return drawn_of(name, copy.deepcopy(FIGURES[name]))
+
+
+def drawn_of(name, given):
+    """The figure of what is given, by place or by keyword."""
+    draw = getattr(figures, name)
+    return draw(**given) if isinstance(given, dict) else draw(*given)
 
 
 def texts(axes):
@@ -182,33 +203,22 @@ def told(values):
     return {(j, i): f"{values[i, j]:.2f}".removeprefix("0") for i, j in cells}
 
 
-@every_figure
-def test_it_is_drawn_at_twice_its_size_on_white_with_words(name):
-    figure = draw(name)
-    picture = Image.open(io.BytesIO(figures.png(figure))).convert("RGB")
-    shown = figure.get_figwidth() * figures.CSS_DPI
-    assert picture.width == pytest.approx(2 * shown, abs=1)
+@pytest.mark.parametrize("name", FIGURES)
+def test_it_is_legible_at_twice_its_size_told_in_words_and_the_same_twice(name):
+    given = copy.deepcopy(FIGURES[name])
+    figure = drawn_of(name, given)
+    assert plain(given) == plain(FIGURES[name])
+    png = figures.png(figure)
+    assert png == figures.png(drawn_of(name, given))
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    assert picture.width == pytest.approx(2 * figure.get_figwidth() * figures.CSS_DPI, abs=1)
     assert picture.getpixel((0, 0)) == (255, 255, 255)
     assert len(figure.alt) > 40
-
-
-@every_figure
-def test_text_is_legible_and_inside(name):
-    figure = draw(name)
-    figure.draw_without_rendering()
     sizes = [x.get_fontsize() for x in figure.findobj(lambda x: hasattr(x, "get_fontsize"))]
     assert min(sizes) >= 11
     drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert drawn.x0 > -0.03 and drawn.y0 > -0.03
     assert drawn.x1 < width + 0.03 and drawn.y1 < height + 0.03
-
-
-@every_figure
-def test_it_leaves_what_it_is_given_and_is_the_same_twice(name):
-    given = copy.deepcopy(FIGURES[name])
-    first = getattr(figures, name)(*given)
-    assert plain(given) == plain(FIGURES[name])
-    assert figures.png(first) == figures.png(draw(name))
 
 
 @pytest.mark.parametrize("current", range(4))
@@ -373,7 +383,7 @@ def test_every_number_of_a_sample_has_a_dot_and_their_mean_a_bar():
 
 def test_published_differences_are_those_of_the_table():
     """Lanes from below: B is 0, A is 1; MQA a little lower, GQA a little higher."""
-    axes = figures.published(ROWS).axes[0]
+    axes = figures.published(pd.DataFrame(ROWS)).axes[0]
     marks, means = {}, {}
     for line in axes.lines:
         x, y = line.get_data()
@@ -390,16 +400,16 @@ def test_published_differences_are_those_of_the_table():
     assert handles == {"MQA": "^", "GQA, 8 K/V heads": "o"}
 
 
-@pytest.mark.parametrize("mqa, said", [("8.0", "A MQA −0.5"), ("13.0", "A MQA +2.0")])
+@pytest.mark.parametrize("mqa, said", [(8.0, "A MQA −0.5"), (13.0, "A MQA +2.0")])
 def test_published_says_the_means_of_its_table(mqa, said):
-    alt = figures.published([ROWS[0] | {"mqa": mqa}, *ROWS[1:]]).alt
+    alt = figures.published(pd.DataFrame([ROWS[0] | {"mqa": mqa}, *ROWS[1:]])).alt
     assert all(mean in alt for mean in (said, "A GQA −0.5", "B GQA +0.5"))
     assert "B MQA" not in alt  # nobody measured it
 
 
-@pytest.mark.parametrize("row", [{}, {"mqa": "-40.0"}, {"gqa": "40.0"}])
+@pytest.mark.parametrize("row", [{}, {"mqa": -40.0}, {"gqa": 40.0}])
 def test_every_published_mark_lies_inside(row):
-    axes = figures.published([ROWS[0] | row, *ROWS[1:]]).axes[0]
+    axes = figures.published(pd.DataFrame([ROWS[0] | row, *ROWS[1:]])).axes[0]
     low, high = axes.get_xlim()
     assert all(low < x < high for line in axes.lines[:-3] for x in line.get_xdata())
     left = [t.get_position()[0] for t in axes.texts]  # where a mean in numbers ends
@@ -440,7 +450,7 @@ def test_models_are_counted_by_kind():
 
 @pytest.mark.parametrize("n, g", [*((16, g) for g in (1, 2, 4, 8, 16)), (4, 2), (12, 3)])
 def test_the_dial_shows_what_g_does(n, g):
-    figure = figures.hero(*dial(g, n))
+    figure = figures.hero(**dial(g, n))
     wires, _, alike, memory, time, quality = figure.axes[:6]
     strands = [line.get_xdata() for line in wires.lines]
     r = n // g
@@ -455,7 +465,7 @@ def test_the_dial_shows_what_g_does(n, g):
     less = f"\n{r}× less" if r > 1 else ""
     assert words(memory.texts) == [f"{g} GiB{less}"]
     assert [bar.get_height() for bar in time.patches if not bar.get_hatch()] == [g + 0.25]
-    _, _, times = dial(g, n)[2:5]
+    times = dial(g, n)["times"]
     assert [bar.get_height() for bar in time.patches] == [x for _, x, _ in times.values()]
     (ranges,) = time.collections
     assert [ends[:, 1].tolist() for ends in ranges.get_segments()] == [
@@ -471,8 +481,8 @@ def test_the_dial_shows_what_g_does(n, g):
 
 @pytest.mark.parametrize("n, g", [(16, 2), (12, 3), (4, 2)])
 def test_the_key_maps_are_what_each_head_reads(n, g):
-    keys = dial(g, n)[1]
-    axes = figures.hero(*dial(g, n)).axes[1]
+    keys = dial(g, n)["keys"]
+    axes = figures.hero(**dial(g, n)).axes[1]
     drawn = picture(axes)
     expected = torch.full_like(drawn, float("nan"))
     for i in range(n):
@@ -483,9 +493,9 @@ def test_the_key_maps_are_what_each_head_reads(n, g):
 
 
 def test_a_step_that_takes_longer_is_called_slower():
-    given = list(dial(4))
-    given[4][4] = (16, 32.5, 33)
-    figure = figures.hero(*given)
+    given = dial(4)
+    given["times"][4] = (16, 32.5, 33)
+    figure = figures.hero(**given)
     assert words(figure.axes[4].texts) == ["32.5 ms\n2× slower"]
     assert "32.5 ms, 2× slower" in figure.alt
 
@@ -531,7 +541,7 @@ def assert_clusters(drawn, samples):
     return [x for x, _ in marks]
 
 
-@pytest.mark.parametrize("name", ["frontier", "conversion", "diversity", "roofline"])
+@pytest.mark.parametrize("name", ["frontier", "uptraining", "trained_and_random", "roofline"])
 def test_a_legend_tells_lines_apart_without_colour(name):
     figure = draw(name)
     (legend,) = figure.legends
@@ -599,7 +609,7 @@ def test_what_is_not_meant_now_is_outlined():
         return [c.lines[0].get_markerfacecolor() for c in axes.containers]
 
     frontier, conversion, diversity = (
-        draw(name).axes[0] for name in ("frontier", "conversion", "diversity")
+        draw(name).axes[0] for name in ("frontier", "uptraining", "trained_and_random")
     )
     assert fills(frontier) == ["white", "white"]
     assert "white" not in fills(conversion)
@@ -639,7 +649,7 @@ def test_every_seed_has_its_learning_curve(mine):
     assert {k: [*map(tuple, x.get_xydata().tolist())] for k, x in yours.items()} == expected
     colour = {x.get_label(): x.get_color() for x in thin}
     assert all(x.get_color() == colour[label.split(", ")[1]] for label, x in yours.items())
-    assert list(colour.values()) == [x[0] for x in figures.trade_off.STYLES[:3]]  # mine or not
+    assert list(colour.values()) == [x[0] for x in figures.parts.STYLES[:3]]  # mine or not
     assert (axes.get_xlim(), axes.get_ylim()) == ((0, 60), (0, 1.05))
 
 
@@ -680,7 +690,7 @@ def test_yours_are_told():
 
 
 def test_conversions_are_drawn_at_every_share():
-    figure = figures.conversion(CONVERTED, SCRATCH, CONTROL)
+    figure = figures.uptraining(CONVERTED, SCRATCH, CONTROL)
     for axes, (g, methods) in zip(figure.axes, CONVERTED.items(), strict=True):
         assert axes.get_title(loc="left") == f"g = {g}"
         drawn, ways = clusters(axes), methods | {"MHA, not converted": CONTROL}
@@ -720,16 +730,16 @@ def test_conversion_says_who_leads_seed_by_seed_and_in_how_many_panels():
         2: {"mean": of(lower, wide, higher), "first": of(wide, wide, wide)},
         1: {"mean": of(mixed, wide, mixed), "first": of(wide, wide, wide)},
     }
-    figure = figures.conversion(accuracy, SCRATCH, of(wide, wide, wide))
+    figure = figures.uptraining(accuracy, SCRATCH, of(wide, wide, wide))
     title = "As converted, “first” leads in 2 of 3; after 10 % uptraining, “mean” leads in 2 of 3"
     assert figure.get_suptitle() == title and title in figure.alt
     same = {g: {name: of(wide, wide, wide) for name in ("mean", "first")} for g in (4, 2, 1)}
     title = "As converted, no method leads; after 10 % uptraining, no method leads"
-    assert figures.conversion(same, SCRATCH, of(wide, wide, wide)).get_suptitle() == title
+    assert figures.uptraining(same, SCRATCH, of(wide, wide, wide)).get_suptitle() == title
 
 
 def test_diversity_is_drawn_for_trained_and_random_weights():
-    figure = figures.diversity(DIVERSITY)
+    figure = figures.trained_and_random(DIVERSITY)
     for axes, (label, of) in zip(figure.axes, DIVERSITY.items(), strict=True):
         assert (axes.get_ylabel(), axes.get_ylim()[0]) == (label, 0)
         assert words(axes.get_xticklabels()) == ["1", "2", "4"]
@@ -745,7 +755,7 @@ def test_diversity_is_drawn_for_trained_and_random_weights():
 
 
 def test_diversity_writes_the_means_as_they_are_drawn_from_left_to_right():
-    figure = figures.diversity(DIVERSITY)
+    figure = figures.trained_and_random(DIVERSITY)
     assert figure.get_suptitle() == "Means, from g = 1 to g = 4"
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         "trained 0.4, 0.6, 0.8\nrandom 0.91, 0.88, 0.9",
@@ -846,13 +856,13 @@ FLIPBOOKS = {
 
 @pytest.mark.parametrize("name", FLIPBOOKS)
 def test_only_what_changes_moves(name):
-    assert_only_what_changes_moves([getattr(figures, name)(*x) for x in FLIPBOOKS[name]])
+    assert_only_what_changes_moves([drawn_of(name, x) for x in FLIPBOOKS[name]])
 
 
 def test_likeness_in_the_dial_is_cosine_similarity():
-    keys = dial(4)[1]
+    keys = dial(4)["keys"]
     torch.testing.assert_close(
-        picture(figures.hero(*dial(4)).axes[2]),
+        picture(figures.hero(**dial(4)).axes[2]),
         similarity(keys).repeat_interleave(4, 0).repeat_interleave(4, 1),
     )
 

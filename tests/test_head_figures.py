@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
 from course_utils import figures
-from course_utils.diversity import similarity
+from course_utils.experiments.diversity import similarity
 
 WORDS = [
     "<|begin_of_text|>",

@@ -15,10 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_checkpoints import CONFIG, rows_of, same, some_rows, tensors, write, write_shards
 
-from course_utils import hub as hub_module
-from course_utils import range_cache
-from course_utils.checkpoints import open_checkpoint
-from course_utils.hub import Hub, parse
+from course_utils.checkpoints import hub as hub_module
+from course_utils.checkpoints import open_checkpoint, ranges
+from course_utils.checkpoints.hub import Hub, parse
 
 WEIGHTS = "model.safetensors"
 OTHER = "f" * 40
@@ -136,7 +135,7 @@ def test_neighbours_are_one_request_and_others_are_not(hub, mini):
 
 
 def test_a_range_of_many_pieces_is_one_request_of_at_most_sixteen(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(range_cache, "PIECE", 64)
+    monkeypatch.setattr(ranges, "PIECE", 64)
     x = torch.arange(5000, dtype=torch.int16)
     write(hub.folder / "org" / "long", {"x": x})
     checkpoint = open_checkpoint(f"{hub.url}/org/long")
@@ -294,7 +293,7 @@ def test_a_damaged_note_of_a_size_is_made_again(mini, x, tmp_path):
 
 
 def test_a_reading_that_was_broken_off_goes_on_where_it_stopped(hub, mini, x, monkeypatch):
-    monkeypatch.setattr(range_cache, "PIECE", 500)
+    monkeypatch.setattr(ranges, "PIECE", 500)
     monkeypatch.setattr(hub_module, "TRIES", 1)
     checkpoint = open_checkpoint(mini)
     _ = checkpoint.names
@@ -318,7 +317,7 @@ def test_an_interrupt_ends_the_threads_and_keeps_what_is_whole(hub, mini, x, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(range_cache, "wait", interrupted)
+        patch.setattr(ranges, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             checkpoint.tensor("x")
     hub.released.set()
@@ -420,7 +419,7 @@ def test_a_model_that_is_not_there_is_answered_with_near_names(hub, mini, token)
     with pytest.raises(FileNotFoundError) as error:
         open_checkpoint(f"{hub.url}/org/minni-1B", token=token)
     host = hub.url.removeprefix("http://")
-    assert one_line(error) == f"no model org/minni-1B on {host}; did you mean org/mini?"
+    assert one_line(error) == f"no model org/minni-1B on {host}; did you mean 'org/mini'?"
     with pytest.raises(FileNotFoundError, match="; look for its name in the list of models"):
         open_checkpoint(f"{hub.url}/other/thing", token=token)
 
@@ -676,7 +675,7 @@ def test_a_failure_of_one_range_stops_the_others(hub, mini):
     for thread in threading.enumerate():
         if "ThreadPoolExecutor" in thread.name:
             thread.join(5)
-    begun = range_cache.THREADS + 1  # and one whose thread was free before the error was seen
+    begun = ranges.THREADS + 1  # and one whose thread was free before the error was seen
     assert len(hub.gets(WEIGHTS, "cdn")) - before <= begun
 
 
@@ -947,7 +946,7 @@ def slow(progress):
 def test_a_bar_is_shown_on_stdout_for_what_takes_a_second(hub, mini, capsys, monkeypatch):
     checkpoint = open_checkpoint(mini)
     _ = checkpoint.names
-    monkeypatch.setattr(range_cache, "progress", slow(range_cache.progress))
+    monkeypatch.setattr(ranges, "progress", slow(ranges.progress))
     checkpoint.tensor("x")
     out, err = capsys.readouterr()
     assert "org/mini" in out

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from course_utils.attention import attention
-from course_utils.memory import largest_tensor
+from course_utils.experiments.memory import largest_tensor
 
 B, N, S, H = 2, 8, 64, 16
 q, k = torch.ones(B, N, 1, H), torch.ones(B, 1, S, H)

@@ -9,14 +9,14 @@ import nbformat
 import pytest
 from lessons import ROOT, code, read
 
-import publish
+from makers import publish
 
 
 @pytest.fixture
 def copy(tmp_path):
     """What publishing changes, in a folder of its own."""
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
-    for name in ("README.md", "pyproject.toml", "publish.py", "Makefile"):
+    for name in ("README.md", "pyproject.toml", "Makefile"):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
 
@@ -72,9 +72,10 @@ def test_a_notebook_without_its_set_up_cell_loses_nothing(copy):
     assert code(read(path))[0].source == "print('mine')"
 
 
-def test_the_set_up_cell_is_three_lines():
-    for published in ("", "owner/name@v1"):
-        assert len(publish.set_up_cell("0.1.0", published).splitlines()) == 3
+@pytest.mark.parametrize("published", ["", "owner/name@v1"])
+def test_the_set_up_cell_is_a_condition_and_two_short_lines(published):
+    lines = publish.set_up_cell("0.1.0", published).splitlines()
+    assert len(lines) == 3 and max(map(len, lines)) <= 100
 
 
 @pytest.mark.parametrize(
@@ -106,53 +107,44 @@ def test_an_address_on_github_names_a_repository(address):
         ("owner/name", "fall/2027", "TAG is 'fall/2027'; name"),
     ],
 )
-def test_what_a_shell_or_github_would_not_take_as_it_is_is_refused(copy, repository, tag, fault):
-    before = files(copy)
-    run = command(copy, sys.executable, "publish.py", repository, tag)
-    assert run.returncode == 1 and run.stderr.startswith(fault)
-    assert files(copy) == before
+def test_what_a_shell_or_github_would_not_take_as_it_is_is_refused(repository, tag, fault):
+    with pytest.raises(ValueError) as error:
+        publish.place(repository, tag)
+    assert str(error.value).startswith(fault)
 
 
-def command(folder, *arguments):
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    return subprocess.run(arguments, cwd=folder, env=env, capture_output=True, text=True)
+def test_make_publishes_says_what_is_next_and_takes_it_back(copy):
+    """In the copy as if it were set up, with a remote on GitHub; set-up again would fail."""
 
+    def make(*arguments):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+        return subprocess.run(
+            ["make", *arguments], cwd=copy, env=env, capture_output=True, text=True
+        )
 
-@pytest.fixture
-def ready(copy):
-    """The copy as if it were set up, with a remote on GitHub; set-up again would fail."""
     publish.publish("", copy)
+    before = files(copy / "notebooks")
+    shutil.copytree(ROOT / "makers", copy / "makers")  # a package, found before the clone's own
     (copy / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(ROOT / "constraints.txt", copy)
     python = copy / ".venv" / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    shutil.copy(ROOT / "constraints.txt", copy)
     (copy / ".venv" / ".ready").touch()
-    command(copy, "git", "init", "--quiet")
-    command(copy, "git", "remote", "add", "origin", "https://github.com/owner/name.git")
-    return copy
-
-
-def test_make_publishes_says_what_is_next_and_takes_it_back(ready):
-    before = files(ready / "notebooks")
-    run = command(ready, "make", "publish", "TAG=v1")
-    assert run.stdout.splitlines() == [
+    subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)
+    (copy / ".git" / "config").write_text(
+        '[remote "origin"]\nurl = https://github.com/owner/name.git'
+    )
+    run = make("publish")
+    assert run.returncode and "make publish REPO=owner/name TAG=v1" in run.stderr
+    run = make("publish", "TAG=v1..2")
+    assert run.returncode and "TAG is 'v1..2'; name one, as in TAG=v1" in run.stderr
+    assert files(copy / "notebooks") == before
+    assert make("publish", "TAG=v1").stdout.splitlines() == [
         "Lessons and README now name owner/name@v1.",
         'Next: git commit -am "Publish v1", git tag v1, git push origin HEAD v1',
     ]
-    assert publish.settings(ready)[1] == "owner/name@v1"
-    run = command(
-        ready, "make", "publish", "REPO=another/one", "TAG=v2"
-    )  # and no set-up on the way
-    assert "Colab takes them first: raise the version." in run.stdout
-    assert publish.settings(ready)[1] == "another/one@v2"
-    run = command(ready, "make", "unpublish")
+    assert publish.settings(copy)[1] == "owner/name@v1"
+    run = make("unpublish")  # and no set-up on the way
     assert run.stdout.startswith("Lessons and README now name no repository.")
-    assert files(ready / "notebooks") == before
-
-
-def test_make_publish_without_a_tag_changes_nothing(ready):
-    before = files(ready)
-    run = command(ready, "make", "publish")
-    assert run.returncode and "make publish REPO=owner/name TAG=v1" in run.stderr
-    assert files(ready) == before
+    assert files(copy / "notebooks") == before

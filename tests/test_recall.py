@@ -1,4 +1,4 @@
-"""Laws of course_utils.recall: the task, the model, its training, and the models that are shipped."""
+"""Laws of course_utils.experiments.recall: the task, the model, its training, and the models that are shipped."""
 
 import math
 import re
@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from course_utils import data_path, recall
-from course_utils.recall import (
+from course_utils import data_path
+from course_utils.experiments import recall
+from course_utils.experiments.recall import (
     ATTRIBUTES,
     N_DOORS,
     N_ROOMS,
@@ -20,16 +21,13 @@ from course_utils.recall import (
     load,
     right_doors,
     train,
-    widened,
 )
+from makers.recall_models import widened
 
 SHIPPED = [
-    f"recall-n8-g{g}-seed{seed}{more}"
-    for more in ("", "-1800")
-    for g in (8, 4, 2, 1)
-    for seed in range(5)
+    f"n8-g{g}-seed{seed}{more}" for more in ("", "-1800") for g in (8, 4, 2, 1) for seed in range(5)
 ]
-SHIPPED += [f"recall-n32-g{g}-seed0" for g in (32, 16, 8, 4, 2, 1)]
+SHIPPED += [f"n32-g{g}-seed0" for g in (32, 16, 8, 4, 2, 1)]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -100,7 +98,7 @@ def test_found_is_the_mean_weight_on_the_right_door():
     expected = torch.zeros(4, 6)
     for b, n, t, a in torch.cartesian_prod(*map(torch.arange, (3, 4, 5, 6))).tolist():
         expected[n, a] += weights[b, n, t, right[b, t, a]] / 15
-    torch.testing.assert_close(recall.found(weights, right), expected)
+    torch.testing.assert_close(recall.on_right_door(weights, right), expected)
 
 
 def test_guessing_is_right_as_often_as_the_docstring_says():
@@ -223,15 +221,15 @@ def test_watch_hears_every_step_and_its_loss():
     assert heard == list(zip([1, 2, 3, 4], losses, strict=True))
 
 
-def test_a_learning_curve_is_measured_at_twelve_steps_and_changes_nothing():
-    expected, losses = trained(1, steps=24)
+def test_a_learning_curve_is_measured_at_twelve_steps_and_changes_nothing(capsys):
+    expected, _ = trained(1, steps=24)
     torch.manual_seed(0)
-    model, heard = RecallModel(n_kv_heads=2), []
-    points = learning_curve(model, 24, 1, watch=lambda *x: heard.append(x))
+    model = RecallModel(n_kv_heads=2)
+    points = learning_curve(model, 24, 1, bar="g = 2")
     assert [step for step, _, _ in points] == list(range(2, 25, 2))
     assert points[-1][1:] == evaluate(model)
     assert points[0][2] > points[-1][2]
-    assert heard == list(zip(range(1, 25), losses, strict=True))
+    assert capsys.readouterr().out.splitlines()[-1].startswith("g = 2 ")  # a bar that is full
     assert all(map(torch.equal, model.parameters(), expected.parameters()))
 
 
@@ -263,7 +261,7 @@ def test_no_steps_are_refused():
 
 
 def test_checkpoints_are_these_and_small():
-    paths = list(data_path("checkpoints").glob("recall-*"))
+    paths = list(data_path("checkpoints", "recall").iterdir())
     assert {path.name for path in paths} == {f"{name}.safetensors" for name in SHIPPED}
     assert sum(path.stat().st_size for path in paths) < 5e6
 
@@ -300,35 +298,34 @@ def test_a_short_training_ends_as_it_did():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_eight_keys_beat_one_for_every_seed(seed):
-    gap = (
-        evaluate(load(f"recall-n8-g8-seed{seed}"))[0]
-        - evaluate(load(f"recall-n8-g1-seed{seed}"))[0]
-    )
+    gap = evaluate(load(f"n8-g8-seed{seed}"))[0] - evaluate(load(f"n8-g1-seed{seed}"))[0]
     assert gap > 0.3
 
 
 @torch.no_grad()
 def test_a_head_of_the_trained_model_looks_up_one_attribute():
     doors, rooms, asked, _ = draw(200, 8)
-    weights = load("recall-n8-g8-seed0")(doors, rooms, asked)[1]
-    share = recall.found(weights, right_doors(doors, asked))
+    weights = load("n8-g8-seed0")(doors, rooms, asked)[1]
+    share = recall.on_right_door(weights, right_doors(doors, asked))
     assert (share.amax(dim=0) > 0.85).all()  # every attribute has a head
     assert (share > 0.85).sum(dim=1).max() == 1  # no head has two
 
 
 def test_a_saved_model_is_loaded_again(tmp_path, monkeypatch):
-    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "recall").mkdir(parents=True)
     monkeypatch.setattr(recall, "data_path", lambda *parts: tmp_path.joinpath(*parts))
     model = RecallModel(8, 2, d_model=24, head_dim=5, d_ff=17)
-    recall.save(model, "recall-mine")
-    again = load("recall-mine")
+    recall.save(model, "mine")
+    again = load("mine")
     assert again.sizes == model.sizes
     for x, y in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(x.half().float(), y)
 
 
-def test_an_unknown_name_is_answered_with_the_names_there_are():
+def test_an_unknown_name_is_answered_with_names_near_it_or_all():
     with pytest.raises(KeyError) as error:
-        load("recall-n8-g3-seed0")
-    assert "no checkpoint named 'recall-n8-g3-seed0'; there are " in str(error.value)
+        load("n8-g3-seed0")
+    assert "no checkpoint named 'n8-g3-seed0'; did you mean 'n8-g8-seed0' or" in str(error.value)
+    with pytest.raises(KeyError, match="; there are ") as error:
+        load("llama")
     assert all(name in str(error.value) for name in SHIPPED)

@@ -116,16 +116,17 @@ def test_the_wheel_carries_data_and_javascript(wheel):
     inside = set(zipfile.ZipFile(wheel).namelist())
     data = [path for path in (ROOT / "data").rglob("*") if path.is_file()]
     assert {f"course_utils/data/{path.relative_to(ROOT / 'data')}" for path in data} <= inside
-    assert {"course_utils/slider.js", "course_utils/slider.css"} <= inside
-    assert not [name for name in inside if name.startswith(("tests/", "notebooks/", "data/"))]
+    assert {f"course_utils/widgets/slider.{kind}" for kind in ("js", "css")} <= inside
+    tops = {name.split("/")[0] for name in inside}
+    assert tops == {"course_utils", f"course_utils-{PROJECT['version']}.dist-info"}
 
 
 def test_an_installed_wheel_finds_its_data_from_anywhere(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     (tmp_path / "elsewhere").mkdir()
     code = (
-        "from course_utils import data_path, flipbook, geometry\n"
-        "print(data_path('models.csv'), len(geometry.models()), len(str(flipbook.Flipbook._esm)))"
+        "from course_utils import data_path, geometry, widgets\n"
+        "print(data_path('models.csv'), len(geometry.models()), len(str(widgets.Flipbook._esm)))"
     )
     env = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
     run = subprocess.run(
@@ -149,17 +150,20 @@ def test_missing_data_is_named_with_the_remedy():
     assert str(error.value).endswith("; reinstall the course, or clone it again")
 
 
-def test_every_data_file_is_described_with_its_sha256():
-    text = (ROOT / "data" / "README.md").read_text()
-    described = dict(re.findall(r"^\| `(.*?)` .*\| `([0-9a-f]{64})` \|$", text, flags=re.M))
-    files = [p for p in (ROOT / "data").rglob("*") if p.is_file() and p.name != "README.md"]
-    actual = {
-        str(path.relative_to(ROOT / "data")): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        # make bench adds a table of one's own machine
-        if path.name in "\n".join(described) or not path.match("results/decode_*.csv")
+def test_every_data_file_is_described_and_has_its_sha256():
+    data = ROOT / "data"
+    lines = (data / "SHA256SUMS").read_text().splitlines()
+    listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    files = {str(path.relative_to(data)) for path in data.rglob("*") if path.is_file()}
+    others = {"README.md", "SHA256SUMS"}
+    # make bench adds a table of one's own machine
+    others |= {x for x in files if re.match("results/decode_.*csv", x) and x not in listed}
+    assert listed == {
+        name: hashlib.sha256((data / name).read_bytes()).hexdigest() for name in files - others
     }
-    assert described == actual
+    rows = re.findall(r"^\| `(.*?)` \|", (data / "README.md").read_text(), flags=re.M)
+    assert all((data / row).exists() for row in rows)
+    assert not [name for name in listed if not name.startswith(tuple(rows))]
 
 
 def test_the_readme_names_what_exists():
@@ -171,13 +175,16 @@ def test_the_readme_names_what_exists():
     for target in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)$", text, flags=re.M):
         assert re.search(rf"^{''.join(target)}:", makefile, flags=re.M), target
     (tree,) = re.findall(r"## What is where\n\n```\n(.*?)```", text, flags=re.S)
-    folder = ""
+    folder, named = ROOT, set()
     for line in tree.strip().splitlines():
-        name = line.split()[0]
-        assert (ROOT / folder / name if line.startswith("  ") else ROOT / name).exists(), name
-        folder = folder if line.startswith("  ") else name
-    modules = {p.name for p in (ROOT / "course_utils").glob("*.py")} - {"__init__.py"}
-    assert modules <= set(re.findall(r"^  (\w+\.py)", tree, flags=re.M))
+        within = line.startswith("  ")
+        for name in line.strip().split("  ")[0].split(", "):
+            path = (folder if within else ROOT) / name
+            assert path.exists(), name
+            named.add(path)
+        folder = folder if within else path
+    rooms = [x for x in (ROOT / "course_utils").iterdir() if x.is_dir() or x.suffix == ".py"]
+    assert {x for x in rooms if not x.name.startswith("__")} <= named
 
 
 def test_the_licences_are_whole():

@@ -3,7 +3,7 @@
 import pytest
 import traitlets
 
-from course_utils.slider import Slider
+from course_utils.widgets.slider import Slider
 
 
 def divisors(n):

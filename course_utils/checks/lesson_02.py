@@ -4,9 +4,7 @@ import torch
 
 from course_utils.attention import attention, causal_attention, causal_mask
 from course_utils.checks.engine import Exercise, Mistake
-from course_utils.checks.lesson_01 import attend, probe, results_of
-
-INF = float("inf")
+from course_utils.checks.wrong import INF, causal, drawn, ones, probe, results_of, unmasked
 
 
 def low(qkv):
@@ -16,58 +14,37 @@ def low(qkv):
     return q, k, v
 
 
-def ones(t, s):
-    """A mask (t, s) that hides nothing."""
-    return torch.ones(t, s, dtype=torch.bool)
-
-
-def masked(q, k, v, mask, fill=-INF, scale=None, axis=-1):
-    """Attention whose scores become fill where mask (t, s) is False."""
-    return attend(q, k, v, scale, lambda x: x.masked_fill(~mask, fill).softmax(axis))
-
-
-def causal(q, k, more=0):
-    """The mask for these queries and keys, with `more` diagonals than is right."""
-    t, s = q.shape[-2], k.shape[-2]
-    return ones(t, s).tril(s - t + more)
-
-
-def upper_left(q, k, v):
-    """A mask that takes the queries for the first t of s places."""
-    return attention(q, k, v, ones(q.shape[-2], k.shape[-2]).tril())
-
-
-def masked_after(q, k, v, fill):
-    """Softmax of all scores; what may not be seen becomes fill only then."""
-    return attend(q, k, v, weigh=lambda x: x.softmax(-1).masked_fill(~causal(q, k), fill))
-
-
-def scores_for_weights(q, k, v):
-    """The output with the masked scores beside it."""
-    scores = q @ k.mT / q.shape[-1] ** 0.5
-    return causal_attention(q, k, v)[0], scores.masked_fill(~causal(q, k), -INF)
+def hidden(scores):
+    """Where scores (…, t, s) belong to what may not be seen."""
+    return ~causal_mask(*scores.shape[-2:])
 
 
 MASK_MISTAKES = {
-    "a mask lined up with the upper left corner": Mistake(
-        lambda t, s: ones(t, s).tril(),
-        "This mask takes the queries for the first t places, but they are the last t: the last "
-        "row must be True all over, as the newest word sees everything. The diagonal starts at "
-        "column s - t.",
-    ),
-    "s - t the wrong way round": Mistake(
-        lambda t, s: ones(t, s).tril(t - s),
-        "tril(d) with d > 0 shows more, with d < 0 less. Row 0 must reach column s - t, so d is "
-        "s - t.",
-    ),
-    "a word that cannot see itself": Mistake(
-        lambda t, s: ones(t, s).tril(s - t - 1),
-        "Look at the last row: its last column is the word itself. And with t = s row 0 is all "
-        "False: softmax has nothing to share out and gives nan.",
-    ),
-    "a look one word ahead": Mistake(
-        lambda t, s: ones(t, s).tril(s - t + 1),
-        "Count the True of row 0: the first query stands at place s - t and sees s - t + 1 keys.",
+    **drawn(
+        lambda mask: mask,
+        {
+            "a mask lined up with the upper left corner": (
+                "This mask takes the queries for the first t places, but they are the last t: the "
+                "last row must be True all over, as the newest word sees everything. The diagonal "
+                "starts at column s - t."
+            ),
+            "s - t the wrong way round": (
+                "tril(d) with d > 0 shows more, with d < 0 less. Row 0 must reach column s - t, so "
+                "d is s - t."
+            ),
+            "a word that cannot see itself": (
+                "Look at the last row: its last column is the word itself. And with t = s row 0 is "
+                "all False: softmax has nothing to share out and gives nan."
+            ),
+            "a look one word ahead": (
+                "Count the True of row 0: the first query stands at place s - t and sees s - t + 1 "
+                "keys."
+            ),
+            "triu in place of tril": (
+                "Row i now sees itself and what comes after. The past lies to the left of the "
+                "diagonal: tril."
+            ),
+        },
     ),
     "True where a word may not look": Mistake(
         lambda t, s: ~causal_mask(t, s),
@@ -78,11 +55,6 @@ MASK_MISTAKES = {
         lambda t, s: ones(t, s).triu(1),
         "Two things: here True = may attend, and the queries are the last t places. The last row "
         "must be True all over.",
-    ),
-    "triu in place of tril": Mistake(
-        lambda t, s: ones(t, s).triu(s - t),
-        "Row i now sees itself and what comes after. The past lies to the left of the diagonal: "
-        "tril.",
     ),
     "triu in place of tril, lined up with the upper left corner": Mistake(
         lambda t, s: ones(t, s).triu(),
@@ -131,107 +103,99 @@ MASK_MISTAKES = {
 }
 
 ATTENTION_MISTAKES = {
+    **drawn(
+        causal,
+        {
+            "a mask lined up with the upper left corner": (
+                "With t < s this hides the text from the newest words: print weights[0, 0], its "
+                "last row must have no 0. tril(s - t) moves the diagonal to where the queries "
+                "stand; is_causal=True does not."
+            ),
+            "s - t the wrong way round": (
+                "With t < s rows come out as nan, because they see nothing. Row 0 must reach "
+                "column s - t: tril(s - t)."
+            ),
+            "a word that cannot see itself": (
+                "Row 0 is nan: the first word has no other word to look at, and softmax of nothing "
+                "but -inf is 0/0. The diagonal belongs to the mask."
+            ),
+            "a look one word ahead": (
+                "Print weights[0, 0]: where t = s, row 0 must be 1, 0, 0, …: the first word sees "
+                "itself only."
+            ),
+            "triu in place of tril": (
+                "Print weights[0, 0]: the last row sees the last word only, row 0 sees ahead. "
+                "Words look back: tril."
+            ),
+            "softmax over the queries": (
+                "Print weights.sum(-1): each query must hand out exactly 1. The keys are the last "
+                "axis."
+            ),
+            "no scale": (
+                "The mask is right. Divide the scores by √h before the softmax, as in lesson 01."
+            ),
+            "scores returned in place of weights": (
+                "The output is right. Return with it what the softmax gave."
+            ),
+        },
+    ),
     "no mask": Mistake(
         attention,
         "Print weights[0, 0] inside your function: above its diagonal all must be 0. If you did "
         "mask: masked_fill returns a new tensor, keep it.",
     ),
-    "a mask lined up with the upper left corner": Mistake(
-        upper_left,
-        "With t < s this hides the text from the newest words: print weights[0, 0], its last row "
-        "must have no 0. tril(s - t) moves the diagonal to where the queries stand; "
-        "is_causal=True does not.",
-    ),
-    "s - t the wrong way round": Mistake(
-        lambda q, k, v: masked(
-            q, k, v, ones(q.shape[-2], k.shape[-2]).tril(q.shape[-2] - k.shape[-2])
-        ),
-        "With t < s rows come out as nan, because they see nothing. Row 0 must reach column "
-        "s - t: tril(s - t).",
-    ),
-    "a word that cannot see itself": Mistake(
-        lambda q, k, v: masked(q, k, v, causal(q, k, more=-1)),
-        "Row 0 is nan: the first word has no other word to look at, and softmax of nothing but "
-        "-inf is 0/0. The diagonal belongs to the mask.",
-    ),
-    "a look one word ahead": Mistake(
-        lambda q, k, v: masked(q, k, v, causal(q, k, more=1)),
-        "Print weights[0, 0]: where t = s, row 0 must be 1, 0, 0, …: the first word sees itself "
-        "only.",
-    ),
     "-inf on the past": Mistake(
-        lambda q, k, v: masked(q, k, v, ~causal(q, k)),
+        causal(mask=lambda t, s: ~causal_mask(t, s)),
         "The last row is nan: everything it may see was hidden. masked_fill fills where its mask "
         "is True, so give it ~mask.",
     ),
     "a large negative number on the past": Mistake(
-        lambda q, k, v: masked(q, k, v, ~causal(q, k), -1e9),
+        causal(mask=lambda t, s: ~causal_mask(t, s), fill=-1e9),
         "Print weights[0, 0]: row 0 sees what comes after, not itself. masked_fill fills where its "
         "mask is True, so give it ~mask.",
     ),
-    "triu in place of tril": Mistake(
-        lambda q, k, v: masked(
-            q, k, v, ones(q.shape[-2], k.shape[-2]).triu(k.shape[-2] - q.shape[-2])
-        ),
-        "Print weights[0, 0]: the last row sees the last word only, row 0 sees ahead. Words look "
-        "back: tril.",
-    ),
     "zeros after the softmax": Mistake(
-        lambda q, k, v: masked_after(q, k, v, 0),
+        unmasked(weigh=lambda x: x.softmax(-1).masked_fill(hidden(x), 0)),
         "Print weights.sum(-1): rows must sum to 1, and what was zeroed is missing. Hide the "
         "scores before the softmax, which then shares out the whole 1.",
     ),
     "-inf after the softmax": Mistake(
-        lambda q, k, v: masked_after(q, k, v, -INF),
+        unmasked(weigh=lambda x: x.softmax(-1).masked_fill(hidden(x), -INF)),
         "Weights of -inf are no weights. The scores become -inf; the softmax makes 0 of them.",
     ),
     "zeros after the softmax, and a second softmax": Mistake(
-        lambda q, k, v: attend(q, k, v, weigh=lambda x: (x.softmax(-1) * causal(q, k)).softmax(-1)),
+        unmasked(weigh=lambda x: (x.softmax(-1) * ~hidden(x)).softmax(-1)),
         "Rows sum to 1 again, but exp(0) is 1: the future got weight back. One softmax, with the "
         "scores hidden before it.",
     ),
     "a mask of 0 and 1 added to the scores": Mistake(
-        lambda q, k, v: attend(q, k, v, weigh=lambda x: (x + causal(q, k).float()).softmax(-1)),
+        unmasked(weigh=lambda x: (x + ~hidden(x)).softmax(-1)),
         "Adding 1 only favours the past, it hides nothing: print weights[0, 0], no number in it "
         "is 0. A mask that is added has 0 and -inf in it.",
     ),
     "0 times -inf": Mistake(
-        lambda q, k, v: attend(
-            q, k, v, weigh=lambda x: (x + (~causal(q, k)).float() * -INF).softmax(-1)
-        ),
+        unmasked(weigh=lambda x: (x + hidden(x).float() * -INF).softmax(-1)),
         "0 · -inf is not 0 but nan, so everything is nan. Fill in place of multiplying: "
         "masked_fill or torch.where.",
     ),
     "scores of 0 in place of -inf": Mistake(
-        lambda q, k, v: masked(q, k, v, causal(q, k), 0),
+        causal(fill=0),
         "A score of 0 still gets a weight, because exp(0) is 1; so does a score times a mask of 0. "
         "Only exp(-inf) is 0.",
     ),
     "scores of -10 in place of -inf": Mistake(
-        lambda q, k, v: masked(q, k, v, causal(q, k), -10),
+        causal(fill=-10),
         "-10 hides a word only where the others score far above it. Here all scores are near -12, "
         "and the hidden words win. Only -inf is below everything.",
     ),
     "scores of -1 in place of -inf": Mistake(
-        lambda q, k, v: masked(q, k, v, causal(q, k), -1),
+        causal(fill=-1),
         "-1 is a score like any other: exp(-1) is 0.37. Only exp(-inf) is 0.",
     ),
     "inf in place of -inf": Mistake(
-        lambda q, k, v: masked(q, k, v, causal(q, k), INF),
+        causal(fill=INF),
         "The rows become nan: the largest score wins, and there is none larger than inf. "
         "exp(-inf) is 0; mind the sign.",
-    ),
-    "softmax over the queries": Mistake(
-        lambda q, k, v: masked(q, k, v, causal(q, k), axis=-2),
-        "Print weights.sum(-1): each query must hand out exactly 1. The keys are the last axis.",
-    ),
-    "no scale": Mistake(
-        lambda q, k, v: masked(q, k, v, causal(q, k), scale=1),
-        "The mask is right. Divide the scores by √h before the softmax, as in lesson 01.",
-    ),
-    "scores returned in place of weights": Mistake(
-        scores_for_weights,
-        "The output is right. Return with it what the softmax gave.",
     ),
     **results_of(causal_attention),
 }

@@ -2,10 +2,17 @@
 
 import torch
 
-from course_utils.attention import merge_heads, multi_head_attention, split_heads
+from course_utils.attention import causal_mask, merge_heads, multi_head_attention, split_heads
 from course_utils.checks.engine import Exercise, Mistake
-from course_utils.checks.lesson_01 import results_of
-from course_utils.checks.lesson_02 import causal, masked, ones
+from course_utils.checks.wrong import (
+    attend,
+    drawn,
+    interleaved_merge,
+    interleaved_split,
+    results_of,
+    view_merge,
+    view_split,
+)
 
 
 def counting(*shape):
@@ -21,33 +28,12 @@ def random(seed, b, t, d, n, h):
     return (x, *(each / each.shape[0] ** 0.5 for each in w), n)
 
 
-def view_split(x, n):
-    """The numbers cut into heads as they lie in memory: words are torn apart."""
-    return x.reshape(len(x), n, x.shape[1], -1)
-
-
-def view_merge(x):
-    """The numbers read as they lie in memory: each row mixes words of one head."""
-    return x.reshape(len(x), x.shape[2], -1)
-
-
-def interleaved_split(x, n):
-    """Head i gets numbers i, i + n, i + 2n, …"""
-    return x.unflatten(-1, (-1, n)).permute(0, 3, 1, 2)
-
-
-def interleaved_merge(x):
-    """Number 0 of every head, then number 1 of every head, …"""
-    return x.permute(0, 2, 3, 1).flatten(2)
-
-
-def heads(split=split_heads, merge=merge_heads, scale=None, hide=True, order=(0, 1, 2)):
-    """multi_head_attention with one step done otherwise; order says which w makes q, k and v."""
+def in_heads(split=split_heads, merge=merge_heads, **steps):
+    """A base: `multi_head_attention`."""
 
     def wrong(x, w_q, w_k, w_v, w_o, n):
-        q, k, v = (split(x @ (w_q, w_k, w_v)[i], n) for i in order)
-        mask = causal(q, k) if hide else ones(q.shape[-2], k.shape[-2])
-        output, weights = masked(q, k, v, mask, scale=scale and scale(x, w_q))
+        q, k, v = (split(x @ w, n) for w in (w_q, w_k, w_v))
+        output, weights = attend(q, k, v, **{"mask": causal_mask} | steps)
         return merge(output) @ w_o, weights
 
     return wrong
@@ -82,15 +68,19 @@ def linear_out(x, w_q, w_k, w_v, w_o, n):
 
 
 SPLIT_MISTAKES = {
+    **drawn(
+        lambda split, merge: split,
+        {
+            "heads interleaved": (
+                "Head 0 got every n-th number. A head is h numbers side by side: the width is (n, "
+                "h), not (h, n)."
+            ),
+        },
+    ),
     "a view without a transpose": Mistake(
         view_split,
         "view only cuts the numbers as they lie, and in memory word follows word. Print head 0: "
         "its rows all come from the first words. First (b, t, n, h), then transpose(1, 2).",
-    ),
-    "heads interleaved": Mistake(
-        interleaved_split,
-        "Head 0 got every n-th number. A head is h numbers side by side: the width is (n, h), not "
-        "(h, n).",
     ),
     "no transpose": Mistake(
         lambda x, n: split_heads(x, n).transpose(1, 2),
@@ -125,15 +115,19 @@ SPLIT_MISTAKES = {
 }
 
 MERGE_MISTAKES = {
+    **drawn(
+        lambda split, merge: merge,
+        {
+            "heads interleaved": (
+                "You took one number of each head in turn. Each head's h numbers stay side by "
+                "side: the width is (n, h)."
+            ),
+        },
+    ),
     "a reshape without a transpose": Mistake(
         view_merge,
         "reshape reads head 0 to its end before head 1, so a row holds several words of one "
         "head. It must hold all heads of one word: transpose(1, 2) first.",
-    ),
-    "heads interleaved": Mistake(
-        interleaved_merge,
-        "You took one number of each head in turn. Each head's h numbers stay side by side: the "
-        "width is (n, h).",
     ),
     "no reshape": Mistake(
         lambda x: x.transpose(1, 2),
@@ -163,58 +157,61 @@ MERGE_MISTAKES = {
 }
 
 ATTENTION_MISTAKES = {
+    **drawn(
+        in_heads,
+        {
+            "no scale": "Divide the scores by √h; h is q.shape[-1] after the split.",
+            "scores divided by √(n·h)": (
+                "A score is a sum of h products, one head's share. h is q.shape[-1] after the "
+                "split."
+            ),
+            "no causal mask": (
+                "Print weights[0, 0]: row 0 must be 1, 0, 0, …. Use causal attention for each head."
+            ),
+            "a split without a transpose": (
+                "Your heads hold pieces of other words. Test your split alone: "
+                'check("03.split_heads", …).'
+            ),
+            "a merge without a transpose": (
+                "The weights are right, the output mixes words. Test your merge alone: "
+                'check("03.merge_heads", …).'
+            ),
+            "a split and a merge without a transpose": (
+                "The shapes fit, but words are torn apart. Test both alone: "
+                'check("03.split_heads", …), check("03.merge_heads", …).'
+            ),
+            "heads interleaved": (
+                "Head 0 got every n-th number. It owns the first h columns of w_q: the width is "
+                "(n, h), not (h, n)."
+            ),
+            "queries and keys swapped": "Rows of weights belong to queries, and w_q makes those.",
+            "keys and values swapped": (
+                "w_k makes what is compared with the queries, w_v what is averaged."
+            ),
+            "keys in place of values": "The output is an average of keys: w_v is never used.",
+        },
+    ),
     "no output projection": Mistake(
         without_w_o,
         "The heads lie side by side, and nothing has mixed them or brought the width n·h back to "
         "d. The last step is @ w_o.",
     ),
     "scores divided by √d_model": Mistake(
-        heads(scale=lambda x, w: x.shape[-1] ** -0.5),
+        lambda x, *others: in_heads(scale=lambda q: x.shape[-1] ** -0.5)(x, *others),
         "A score is a sum of h products, one head's share. h is q.shape[-1] after the split.",
-    ),
-    "scores divided by √(n·h)": Mistake(
-        heads(scale=lambda x, w: w.shape[-1] ** -0.5),
-        "A score is a sum of h products, one head's share. h is q.shape[-1] after the split.",
-    ),
-    "no scale": Mistake(
-        heads(scale=lambda x, w: 1),
-        "Divide the scores by √h; h is q.shape[-1] after the split.",
-    ),
-    "no causal mask": Mistake(
-        heads(hide=False),
-        "Print weights[0, 0]: row 0 must be 1, 0, 0, …. Use causal attention for each head.",
-    ),
-    "a split without a transpose": Mistake(
-        heads(view_split),
-        'Your heads hold pieces of other words. Test your split alone: check("03.split_heads", …).',
-    ),
-    "a merge without a transpose": Mistake(
-        heads(merge=view_merge),
-        "The weights are right, the output mixes words. Test your merge alone: "
-        'check("03.merge_heads", …).',
-    ),
-    "a split and a merge without a transpose": Mistake(
-        heads(view_split, view_merge),
-        "The shapes fit, but words are torn apart. Test both alone: "
-        'check("03.split_heads", …), check("03.merge_heads", …).',
     ),
     "attention between the heads": Mistake(
-        heads(lambda x, n: x.unflatten(-1, (n, -1)), lambda x: x.flatten(2)),
+        in_heads(lambda x, n: x.unflatten(-1, (n, -1)), lambda x: x.flatten(2)),
         "Your weights are (b, t, n, n): each word's heads look at each other. Attention works on "
         "the last two axes, which must be (t, h): transpose(1, 2) after the cut.",
     ),
-    "heads interleaved": Mistake(
-        heads(interleaved_split, interleaved_merge),
-        "Head 0 got every n-th number. It owns the first h columns of w_q: the width is (n, h), "
-        "not (h, n).",
-    ),
     "heads interleaved in the split": Mistake(
-        heads(interleaved_split),
+        in_heads(interleaved_split),
         "Head 0 got every n-th number. It owns the first h columns of w_q: the width is (n, h), "
         "not (h, n).",
     ),
     "heads interleaved in the merge": Mistake(
-        heads(merge=interleaved_merge),
+        in_heads(merge=interleaved_merge),
         "The weights are right, the output is not. Each head's h numbers stay side by side: "
         'check("03.merge_heads", …).',
     ),
@@ -236,20 +233,8 @@ ATTENTION_MISTAKES = {
         linear_out,
         "w_o is (n·h, d) and goes from n·h to d as it is: @ w_o, no .T.",
     ),
-    "keys and values swapped": Mistake(
-        heads(order=(0, 2, 1)),
-        "w_k makes what is compared with the queries, w_v what is averaged.",
-    ),
-    "queries and keys swapped": Mistake(
-        heads(order=(1, 0, 2)),
-        "Rows of weights belong to queries, and w_q makes those.",
-    ),
-    "keys in place of values": Mistake(
-        heads(order=(0, 1, 1)),
-        "The output is an average of keys: w_v is never used.",
-    ),
     "queries in place of keys": Mistake(
-        heads(order=(0, 0, 2)),
+        in_heads(read=lambda q, k, v: (q, q, v)),
         "The queries are compared with themselves: w_k is never used.",
     ),
     "weights averaged over the heads": Mistake(

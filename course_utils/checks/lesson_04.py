@@ -2,9 +2,9 @@
 
 import torch
 
-from course_utils.attention import attention, causal_attention
+from course_utils.attention import causal_attention, causal_mask
 from course_utils.checks.engine import Exercise, Mistake
-from course_utils.checks.lesson_02 import upper_left
+from course_utils.checks.wrong import all_room, attend, drawn, stored
 from course_utils.geometry import kv_cache_bytes
 from course_utils.kv_cache import KVCache, decode_step
 
@@ -54,9 +54,10 @@ def held(cache, n_tokens=None):
     return cache.k[:, :, :end], cache.v[:, :, :end]
 
 
-def appending(attend):
-    """A decode step that appends, and then does attend(q, k, v, cache)."""
-    return lambda q, k, v, cache: attend(q, *cache.append(k, v), cache)[0]
+def appending(store=stored, **steps):
+    """A base: `decode_step`."""
+    steps = {"mask": causal_mask} | steps
+    return lambda q, k, v, cache: attend(q, *store(cache, k, v, q.shape[1]), **steps)[0]
 
 
 def only_the_new(q, k, v, cache):
@@ -187,6 +188,21 @@ BYTES_MISTAKES = {
 }
 
 STEP_MISTAKES = {
+    **drawn(
+        appending,
+        {
+            "no scale": "Divide the scores by √h before the softmax, as in lesson 01.",
+            "keys in place of values": "Keys decide the weights; what is averaged are the values.",
+            "a mask lined up with the upper left corner": (
+                "The new tokens are the last t of s, but here they see only the oldest. Use "
+                "causal_attention, or tril(s - t)."
+            ),
+            "the empty places of the cache attended to": (
+                "cache.k is the whole room, with zeros behind the last token, and a key of zeros "
+                "gets weight too: exp(0) is 1. Use what cache.append gives back."
+            ),
+        },
+    ),
     "the past left out": Mistake(
         only_the_new,
         "The new token sees only itself, so your output is v_new. Attend to what cache.append "
@@ -226,37 +242,23 @@ STEP_MISTAKES = {
         "The output is right, but cache.n_tokens is what it was: the next step would write over "
         "these tokens. cache.append counts them.",
     ),
-    "the empty places of the cache attended to": Mistake(
-        appending(lambda q, k, v, cache: causal_attention(q, cache.k, cache.v)),
-        "cache.k is the whole room, with zeros behind the last token, and a key of zeros gets "
-        "weight too: exp(0) is 1. Use what cache.append gives back.",
-    ),
     "the empty places of the cache attended to, without a mask": Mistake(
-        appending(lambda q, k, v, cache: attention(q, cache.k, cache.v)),
+        appending(store=all_room, mask=None),
         "cache.k is the whole room, with zeros behind the last token, and a key of zeros gets "
         "weight too: exp(0) is 1. Use what cache.append gives back, and causal attention.",
     ),
     "no mask for a chunk": Mistake(
-        appending(lambda q, k, v, cache: attention(q, k, v)),
+        appending(mask=None),
         "With one new token nothing has to be hidden. Of several, the first must not see the "
         "last: use causal attention.",
-    ),
-    "a mask lined up with the upper left corner": Mistake(
-        appending(lambda q, k, v, cache: upper_left(q, k, v)),
-        "The new tokens are the last t of s, but here they see only the oldest. Use "
-        "causal_attention, or tril(s - t).",
     ),
     "keys and values swapped": Mistake(
         lambda q, k, v, cache: decode_step(q, v, k, cache),
         "The order is append(k_new, v_new), and keys come back first.",
     ),
     "k and v taken from the cache in the wrong order": Mistake(
-        appending(lambda q, k, v, cache: causal_attention(q, v, k)),
+        appending(read=lambda q, k, v: (q, v, k)),
         "All is stored well, but append gives back k first, then v.",
-    ),
-    "no scale": Mistake(
-        appending(lambda q, k, v, cache: causal_attention(q * q.shape[-1] ** 0.5, k, v)),
-        "Divide the scores by √h before the softmax, as in lesson 01.",
     ),
     "old and new joined with torch.cat, the empty places too": Mistake(
         joined_whole,
@@ -264,12 +266,8 @@ STEP_MISTAKES = {
         "cache.append(k_new, v_new) does both.",
     ),
     "only the last new token": Mistake(
-        appending(lambda q, k, v, cache: causal_attention(q[:, :, -1:], k, v)),
+        appending(read=lambda q, k, v: (q[:, :, -1:], k, v)),
         "With t = 1 that is right. In a chunk every new token gets an output: (b, n, t, h).",
-    ),
-    "keys in place of values": Mistake(
-        appending(lambda q, k, v, cache: causal_attention(q, k, k)),
-        "Keys decide the weights; what is averaged are the values.",
     ),
     "the weights returned too": Mistake(
         lambda q, k, v, cache: causal_attention(q, *cache.append(k, v)),

@@ -1,53 +1,17 @@
 """Exercise of lesson 05: many query heads, one key and value head, and no copy of it."""
 
-import io
-from contextlib import redirect_stdout
-
-import torch
-
-from course_utils.attention import attention, causal_attention
+from course_utils.attention import attention
 from course_utils.checks.engine import Exercise, Mistake
-from course_utils.checks.lesson_01 import attend, probe, results_of
-from course_utils.memory import largest_tensor
-
-
-def paid(n, g, advice):
-    """A remark on the memory an answer takes: whether it makes K as large as n heads of it.
-
-    One query for each of 2 sequences, as in decoding: only copies of K or V can exceed K.
-    """
-
-    def remark(fn):
-        q, k = torch.ones(2, n, 1, 64), torch.ones(2, g, 64, 64)
-        with redirect_stdout(io.StringIO()):
-            made = largest_tensor(fn, q, k, k)
-        if made <= k.nbytes:
-            return f"And no tensor on the way was larger than K: {k.nbytes:,} bytes here."
-        if made < n // g * k.nbytes:
-            return ""
-        return (
-            "But you paid for the memory you wanted to save: on the way your function made a "
-            f"tensor of {made:,} bytes, {made // k.nbytes} × the {k.nbytes:,} bytes of K. {advice}"
-        )
-
-    return remark
-
-
-def scrambled(q, k, v):
-    """Heads folded into the rows from a layout (b, t, n, h), and read back as (b, n, t, h)."""
-    folded = q.transpose(1, 2).reshape(len(q), k.shape[1], -1, q.shape[-1])
-    output, weights = attend(folded, k, v)
-    return output.reshape(q.shape), weights.reshape(*q.shape[:3], -1)
-
-
-def folded(q, k, v):
-    """Right, but the heads are still folded into the rows."""
-    return attend(q.reshape(len(q), k.shape[1], -1, q.shape[-1]), k, v)
-
-
-def without_head_axis(q, k, v):
-    """K (b, s, h) against q (b, n, t, h): torch lines b up with n."""
-    return attend(q, k[:, 0], v[:, 0])
+from course_utils.checks.wrong import (
+    attend,
+    drawn,
+    folded,
+    paid,
+    probe,
+    results_of,
+    scrambled,
+    unmasked,
+)
 
 
 def other_sequence(q, k, v):
@@ -57,124 +21,112 @@ def other_sequence(q, k, v):
     return attend(q, k, v)
 
 
-def spread(q, k, v):
-    """The mean query in place of every head's own."""
-    return attend(q.mean(1, keepdim=True).expand_as(q), k, v)
-
-
-MULTI_QUERY = Exercise(
-    reference=attention,
-    probes=[
-        probe(14, 1, 2, 2, 3, 2, g=1),
-        probe(15, 3, 3, 2, 4, 5, g=1),
-        probe(16, 2, 3, 4, 6, 5, g=1),
-    ],
-    returns=("output", "weights"),
-    mistakes={
-        "the query heads averaged": Mistake(
-            lambda q, k, v: attend(q.mean(1, keepdim=True), k, v),
-            "One query is left, so one map: the heads lost their differing questions. Only keys "
-            "and values are shared.",
-        ),
-        "the query heads averaged, and their axis gone": Mistake(
-            lambda q, k, v: attend(q.mean(1), k[:, 0], v[:, 0]),
-            "One query is left, so one map: the heads lost their differing questions. Only keys "
-            "and values are shared, n outputs come back.",
-        ),
-        "the query heads averaged and handed out again": Mistake(
-            spread,
-            "Print weights[0, 0] and weights[0, 1]: they are equal, so all heads but one are "
-            "wasted. Only keys and values are shared, each head keeps its own query.",
-        ),
-        "one query for all heads": Mistake(
-            lambda q, k, v: attend(q[:, :1].expand_as(q), k, v),
-            "Print weights[0, 0] and weights[0, 1]: they are equal, as all heads ask what head 0 "
-            "asks. Only keys and values are shared.",
-        ),
-        "only the first head": Mistake(
-            lambda q, k, v: attend(q[:, :1], k, v),
-            "One key head does not mean one query head: all n ask, and n outputs come back.",
-        ),
-        "the outputs averaged over the heads": Mistake(
-            lambda q, k, v: (attention(q, k, v)[0].mean(1, keepdim=True), attention(q, k, v)[1]),
-            "The weights are right. Each head keeps its own output, (b, n, t, h): o_proj mixes "
-            "them later.",
-        ),
-        "outputs and weights averaged over the heads": Mistake(
-            lambda q, k, v: tuple(x.mean(1, keepdim=True) for x in attention(q, k, v)),
-            "Each head keeps its own output and its own map; keys and values are shared, results "
-            "are not.",
-        ),
-        "the batch lined up with the heads": Mistake(
-            without_head_axis,
-            "k[:, 0] is (b, s, h). Beside (b, n, t, h) torch lines b up with n, so head i reads "
-            "the keys of sequence i. Keep the axis of length 1, or fold the heads away too.",
-        ),
-        "keys of another sequence": Mistake(
-            other_sequence,
-            "Right for one sequence, wrong for two: repeat(n, …) counts through the sequences "
-            "first, reshape through the heads. K needs no repeating at all.",
-        ),
-        "tokens and heads mixed up": Mistake(
-            scrambled,
-            "The numbers are right, their places are not: you folded (t, n) and unfolded (n, t). "
-            "Fold q (b, n, t, h) as it comes, without a transpose.",
-        ),
-        "results left folded": Mistake(
-            folded,
-            "All numbers are right, in n·t rows. Give them their axes back: reshape to "
-            "(b, n, t, h) and (b, n, t, s).",
-        ),
-        "weights left folded": Mistake(
-            lambda q, k, v: (attention(q, k, v)[0], folded(q, k, v)[1]),
-            "The output is right. The weights need their axes back too: reshape(b, n, t, s).",
-        ),
-        "softmax over the heads": Mistake(
-            lambda q, k, v: attend(q, k, v, weigh=lambda x: x.softmax(1)),
-            "Axis 1 counts heads. The weights of one query must sum to 1 over the keys, the last "
-            "axis.",
-        ),
-        "softmax over the queries": Mistake(
-            lambda q, k, v: attend(q, k, v, weigh=lambda x: x.softmax(-2)),
-            "Print weights.sum(-1): each query must hand out exactly 1. The keys are the last "
-            "axis.",
-        ),
-        "a causal mask": Mistake(
-            lambda q, k, v: causal_attention(q, k, v),
-            "Here every query may see every key: no mask.",
-        ),
-        "no scale": Mistake(
-            lambda q, k, v: attend(q, k, v, scale=1),
-            "Divide the scores by √h before the softmax, as ever.",
-        ),
-        "scores divided by √(n·h)": Mistake(
-            lambda q, k, v: attend(q, k, v, scale=(q.shape[1] * q.shape[-1]) ** -0.5),
-            "Folding the heads into the rows makes no vector longer: a score is still a sum of h "
-            "products.",
-        ),
-        "keys in place of values": Mistake(
-            lambda q, k, v: attend(q, k, k),
-            "There is one key head and one value head: keys decide the weights, values are "
-            "averaged.",
-        ),
-        **results_of(attention),
-    },
-    hints=(
-        "Keys and values have one head, which all query heads read. To a key, n heads of t queries "
-        "are just n · t queries.",
-        "q.reshape(b, 1, n * t, h) lays the heads one under the other: K then fits as it is, head "
-        "for head.",
-        "Scale, softmax and average as ever; at the end give the heads their axis back.",
-        "b, n, t, h = q.shape\n"
-        "weights = (q.reshape(b, 1, n * t, h) @ k.mT / h**0.5).softmax(dim=-1)\n"
-        "output = weights @ v\n"
-        "return output.reshape(b, n, t, h), weights.reshape(b, n, t, -1)",
+MISTAKES = {
+    **drawn(
+        unmasked,
+        {
+            "softmax over the heads": (
+                "Axis 1 counts heads. The weights of one query must sum to 1 over the keys, the "
+                "last axis."
+            ),
+            "softmax over the queries": (
+                "Print weights.sum(-1): each query must hand out exactly 1. The keys are the last "
+                "axis."
+            ),
+            "a causal mask": "Here every query may see every key: no mask.",
+            "no scale": "Divide the scores by √h before the softmax, as ever.",
+            "scores divided by √(n·h)": (
+                "Folding the heads into the rows makes no vector longer: a score is still a sum of "
+                "h products."
+            ),
+            "keys in place of values": (
+                "There is one key head and one value head: keys decide the weights, values are "
+                "averaged."
+            ),
+        },
     ),
-    remark=paid(
-        8,
-        1,
-        "The next section shows where, and how to avoid it.",
+    "the query heads averaged": Mistake(
+        unmasked(read=lambda q, k, v: (q.mean(1, keepdim=True), k, v)),
+        "One query is left, so one map: the heads lost their differing questions. Only keys "
+        "and values are shared.",
     ),
-)
+    "the query heads averaged, and their axis gone": Mistake(
+        unmasked(read=lambda q, k, v: (q.mean(1), k[:, 0], v[:, 0])),
+        "One query is left, so one map: the heads lost their differing questions. Only keys "
+        "and values are shared, n outputs come back.",
+    ),
+    "the query heads averaged and handed out again": Mistake(
+        unmasked(read=lambda q, k, v: (q.mean(1, keepdim=True).expand_as(q), k, v)),
+        "Print weights[0, 0] and weights[0, 1]: they are equal, so all heads but one are "
+        "wasted. Only keys and values are shared, each head keeps its own query.",
+    ),
+    "one query for all heads": Mistake(
+        unmasked(read=lambda q, k, v: (q[:, :1].expand_as(q), k, v)),
+        "Print weights[0, 0] and weights[0, 1]: they are equal, as all heads ask what head 0 "
+        "asks. Only keys and values are shared.",
+    ),
+    "only the first head": Mistake(
+        unmasked(read=lambda q, k, v: (q[:, :1], k, v)),
+        "One key head does not mean one query head: all n ask, and n outputs come back.",
+    ),
+    "the outputs averaged over the heads": Mistake(
+        unmasked(give=lambda output, weights, scores: (output.mean(1, keepdim=True), weights)),
+        "The weights are right. Each head keeps its own output, (b, n, t, h): o_proj mixes "
+        "them later.",
+    ),
+    "outputs and weights averaged over the heads": Mistake(
+        lambda q, k, v: tuple(x.mean(1, keepdim=True) for x in attention(q, k, v)),
+        "Each head keeps its own output and its own map; keys and values are shared, results "
+        "are not.",
+    ),
+    "the batch lined up with the heads": Mistake(
+        unmasked(read=lambda q, k, v: (q, k[:, 0], v[:, 0])),
+        "k[:, 0] is (b, s, h). Beside (b, n, t, h) torch lines b up with n, so head i reads "
+        "the keys of sequence i. Keep the axis of length 1, or fold the heads away too.",
+    ),
+    "keys of another sequence": Mistake(
+        other_sequence,
+        "Right for one sequence, wrong for two: repeat(n, …) counts through the sequences "
+        "first, reshape through the heads. K needs no repeating at all.",
+    ),
+    "tokens and heads mixed up": Mistake(
+        scrambled,
+        "The numbers are right, their places are not: you folded (t, n) and unfolded (n, t). "
+        "Fold q (b, n, t, h) as it comes, without a transpose.",
+    ),
+    "results left folded": Mistake(
+        folded,
+        "All numbers are right, in n·t rows. Give them their axes back: reshape to "
+        "(b, n, t, h) and (b, n, t, s).",
+    ),
+    "weights left folded": Mistake(
+        lambda q, k, v: (attention(q, k, v)[0], folded(q, k, v)[1]),
+        "The output is right. The weights need their axes back too: reshape(b, n, t, s).",
+    ),
+    **results_of(attention),
+}
 
-EXERCISES = {"05.multi_query_attention": MULTI_QUERY}
+EXERCISES = {
+    "05.multi_query_attention": Exercise(
+        reference=attention,
+        probes=[
+            probe(14, 1, 2, 2, 3, 2, g=1),
+            probe(15, 3, 3, 2, 4, 5, g=1),
+            probe(16, 2, 3, 4, 6, 5, g=1),
+        ],
+        returns=("output", "weights"),
+        mistakes=MISTAKES,
+        hints=(
+            "Keys and values have one head, which all query heads read. To a key, n heads of t "
+            "queries are just n · t queries.",
+            "q.reshape(b, 1, n * t, h) lays the heads one under the other: K then fits as it is, "
+            "head for head.",
+            "Scale, softmax and average as ever; at the end give the heads their axis back.",
+            "b, n, t, h = q.shape\n"
+            "weights = (q.reshape(b, 1, n * t, h) @ k.mT / h**0.5).softmax(dim=-1)\n"
+            "output = weights @ v\n"
+            "return output.reshape(b, n, t, h), weights.reshape(b, n, t, -1)",
+        ),
+        remark=paid(8, 1, "The next section shows where, and how to avoid it."),
+    )
+}

@@ -1,111 +1,45 @@
 """Exercises of lesson 06: grouped-query attention, as a function and as a layer."""
 
-import re
-
 import torch
 from torch import nn
 
 from course_utils.attention import (
     GroupedQueryAttention,
     attention,
-    causal_attention,
+    causal_mask,
     merge_heads,
     split_heads,
 )
 from course_utils.checks.engine import Exercise, Mistake, is_stub
-from course_utils.checks.lesson_01 import attend, probe, results_of
-from course_utils.checks.lesson_02 import causal, masked, upper_left
-from course_utils.checks.lesson_03 import (
-    interleaved_merge,
-    interleaved_split,
-    view_merge,
+from course_utils.checks.wrong import (
+    answer,
+    attend,
+    by_groups_of_r,
+    drawn,
+    folded,
+    modulo,
+    ones,
+    paid,
+    probe,
+    reading,
+    refusals,
+    results_of,
+    scrambled,
+    stored,
+    unmasked,
     view_split,
 )
-from course_utils.checks.lesson_05 import folded, paid, scrambled
 from course_utils.kv_cache import KVCache
+
+
+def heads_of(q, k, v):
+    """n and g."""
+    return q.shape[1], k.shape[1]
 
 
 def ask(fn, q, k, v):
     """What fn gives; where n % g is not 0, how it refuses."""
-    n, g = q.shape[1], k.shape[1]
-    return refusal(n, g, lambda: fn(q, k, v)) if n % g else fn(q, k, v)
-
-
-def refusal(n, g, act):
-    """The ValueError that act raises if it names n and g; else, in words, what it does instead."""
-    try:
-        act()
-    except ValueError as error:
-        said = set(re.findall(r"\d+", str(error)))
-        return error if {str(n), str(g)} <= said else "a ValueError without both numbers"
-    except Exception as error:
-        return f"an error of another kind: {type(error).__name__}"
-    return "no error"
-
-
-def refusals(unchecked, asserting, wordless):
-    """The mistakes of functions that are right, but refuse n % g ≠ 0 in another way."""
-    return {
-        "n % g ≠ 0 left to PyTorch": Mistake(
-            unchecked,
-            "All else is right. But PyTorch speaks of shapes of its own making; raise a ValueError "
-            "first, with n and g in its text.",
-        ),
-        "an assert for a ValueError": Mistake(
-            asserting,
-            "All else is right. But python -O skips every assert, and this one does not say what n "
-            "and g are: raise a ValueError with both numbers.",
-        ),
-        "a ValueError without both numbers": Mistake(
-            wordless,
-            "All else is right. Say in the text of the error what n and g are: it saves the reader "
-            "a search.",
-        ),
-    }
-
-
-def refusing(fn, text="{} heads cannot share {}"):
-    """fn behind a check that says what text says of n and g."""
-
-    def careful(q, k, v):
-        n, g = q.shape[1], k.shape[1]
-        if n % g:
-            raise ValueError(text.format(n, g))
-        return fn(q, k, v)
-
-    return careful
-
-
-def asserting(q, k, v):
-    """Right, with an assert for a refusal."""
-    assert q.shape[1] % k.shape[1] == 0
-    return attention(q, k, v)
-
-
-def reading(which, which_v=None):
-    """Attention in which query head i reads K/V head which(i, n, g); V may be read otherwise."""
-
-    def wrong(q, k, v):
-        n, g = q.shape[1], k.shape[1]
-        heads, heads_v = ([w(i, n, g) for i in range(n)] for w in (which, which_v or which))
-        return attend(q, k[:, heads], v[:, heads_v])
-
-    return wrong
-
-
-def right(i, n, g):
-    """The head that query head i should read, if n % g == 0."""
-    return i * g // n
-
-
-def modulo(i, n, g):
-    """The head that query head i reads after repeat in place of repeat_interleave."""
-    return i % g
-
-
-def by_groups(i, n, g):
-    """i // g in place of i // r."""
-    return i // g
+    return answer(*heads_of(q, k, v), lambda: fn(q, k, v))
 
 
 def mean(x):
@@ -116,7 +50,8 @@ def mean(x):
 def unchecked(q, k, v):
     """Right where n % g == 0, and an error of PyTorch's elsewhere."""
     r = q.shape[1] // k.shape[1]
-    return attend(q, k.repeat_interleave(r, 1), v.repeat_interleave(r, 1))
+    copies = [x.repeat_interleave(r, 1) for x in (k, v)]
+    return attend(q, k, v, read=lambda q, k, v: (q, *copies))
 
 
 def in_groups(x, g):
@@ -137,7 +72,7 @@ def run_layer(cls, d_model, n_heads, n_kv_heads, x):
         return None
     with torch.random.fork_rng(devices=[]):
         if n_heads % n_kv_heads:
-            return refusal(n_heads, n_kv_heads, lambda: cls(d_model, n_heads, n_kv_heads)(x))
+            return answer(n_heads, n_kv_heads, lambda: cls(d_model, n_heads, n_kv_heads)(x))
         layer = cls(d_model, n_heads, n_kv_heads)
         if not layer.state_dict():
             layer(x)  # says so itself if it is not implemented
@@ -190,38 +125,29 @@ def copy_weights(reference, layer):
     layer.load_state_dict(needed, strict=False)
 
 
-def layer(
-    attend=lambda q, k, v, cache: causal_attention(q, k, v),
-    store=lambda cache, k, v, n: cache.append(k, v),
+def in_a_layer(
+    store=stored,
     split=split_heads,
     merge=merge_heads,
     out=True,
     split_kv=None,
+    with_cache=None,
+    **steps,
 ):
-    """GroupedQueryAttention with one step done otherwise."""
+    """A base: `GroupedQueryAttention`; with_cache are more steps, where there is a cache."""
 
     class Layer(GroupedQueryAttention):
         def forward(self, x, cache=None):
             q = split(self.q_proj(x), self.n_heads)
             k = (split_kv or split)(self.k_proj(x), self.n_kv_heads)
             v = (split_kv or split)(self.v_proj(x), self.n_kv_heads)
+            more = (cache and with_cache) or {}
             if cache:
                 k, v = store(cache, k, v, self.n_heads)
-            output, weights = attend(q, k, v, cache)
+            output, weights = attend(q, k, v, **{"mask": causal_mask} | steps | more)
             return self.o_proj(merge(output)) if out else merge(output), weights
 
     return Layer
-
-
-def causally(which=right, scale=None):
-    """Causal attention in which query head i reads K/V head which(i, n, g)."""
-
-    def wrong(q, k, v, cache):
-        n, g = q.shape[1], k.shape[1]
-        k, v = (x[:, [which(i, n, g) for i in range(n)]] for x in (k, v))
-        return masked(q, k, v, causal(q, k), scale=scale and scale(q))
-
-    return wrong
 
 
 def append_copies(cache, k, v, n):
@@ -244,7 +170,7 @@ class Accepts(nn.Module):
         k, v = (split_heads(project(x), self.g) for project in (self.k_proj, self.v_proj))
         if cache:
             k, v = cache.append(k, v)
-        output, weights = causally()(q, k, v, cache)
+        output, weights = attend(q, k, v, mask=causal_mask)
         return self.o_proj(merge_heads(output)), weights
 
 
@@ -269,41 +195,45 @@ ACCEPTED = (
 )
 
 FUNCTION_MISTAKES = {
-    "query head i reading K/V head i mod g": Mistake(
-        reading(modulo),
-        "Follow the heads: repeat gives 0 1 0 1 …, and so does reshape(b, r, g, …). Neighbours "
-        "share a K/V head, 0 0 1 1 …: repeat_interleave, or reshape(b, g, r, …).",
-    ),
-    "g and r confused": Mistake(
-        reading(by_groups),
-        "Query head i reads head i // r, and r = n // g. You divided by g: with n = 6 and g = 3 "
-        "the heads read are 0 0 0 1 1 1, and K/V head 2 is never read.",
-    ),
-    "the first K/V head for all": Mistake(
-        reading(lambda i, n, g: 0),
-        "That is multi-query attention: g - 1 of the K/V heads are never read.",
+    **drawn(
+        unmasked,
+        {
+            "query head i reading K/V head i mod g": (
+                "Follow the heads: repeat gives 0 1 0 1 …, and so does reshape(b, r, g, …). "
+                "Neighbours share a K/V head, 0 0 1 1 …: repeat_interleave, or reshape(b, g, r, …)."
+            ),
+            "g and r confused": (
+                "Query head i reads head i // r, and r = n // g. You divided by g: with n = 6 and "
+                "g = 3 the heads read are 0 0 0 1 1 1, and K/V head 2 is never read."
+            ),
+            "the first K/V head for all": (
+                "That is multi-query attention: g - 1 of the K/V heads are never read."
+            ),
+            "a causal mask": "Here every query may see every key: no mask.",
+            "no scale": "Divide the scores by √h before the softmax, as ever.",
+        },
     ),
     "keys and values averaged over the heads": Mistake(
-        lambda q, k, v: attend(q, mean(k), mean(v)),
+        unmasked(read=lambda q, k, v: (q, mean(k), mean(v))),
         "All groups now read the same mean. Each group has a K/V head of its own. (Mean-pooling "
         "makes one model out of another, in lesson 07.)",
     ),
     "keys averaged over the heads": Mistake(
-        lambda q, k, v: attend(q, mean(k), v.repeat_interleave(q.shape[1] // v.shape[1], 1)),
+        lambda q, k, v: attend(q, mean(k).expand_as(k), v),
         "Each group compares its queries with the keys of its own head, not with the mean of all.",
     ),
     "values of the wrong group": Mistake(
-        reading(right, modulo),
+        unmasked(read=reading(by_groups_of_r, modulo)),
         "The weights are right: K is shared as it should be. V is read in the order 0 1 0 1 …; it "
         "must go with K, 0 0 1 1 ….",
     ),
     "keys of the wrong group": Mistake(
-        reading(modulo, right),
+        unmasked(read=reading(modulo, by_groups_of_r)),
         "V is shared as it should be. K is read in the order 0 1 0 1 …; it must go with V, "
         "0 0 1 1 ….",
     ),
     "the first value head for all": Mistake(
-        reading(right, lambda i, n, g: 0),
+        unmasked(read=reading(by_groups_of_r, lambda i, n, g: 0)),
         "The weights are right, but all groups average the values of head 0.",
     ),
     "the heads in another order": Mistake(
@@ -333,104 +263,83 @@ FUNCTION_MISTAKES = {
         lambda q, k, v: (attention(q, k, v)[0], in_groups(attention(q, k, v)[1], k.shape[1])),
         "The output is right. The weights have five axes; join g and r to n: flatten(1, 2).",
     ),
-    "n % g ≠ 0 accepted": Mistake(reading(right), ACCEPTED),
-    **refusals(unchecked, asserting, refusing(attention, "this does not fit")),
-    "a causal mask": Mistake(
-        lambda q, k, v: causal_attention(q, k, v),
-        "Here every query may see every key: no mask.",
-    ),
-    "no scale": Mistake(
-        lambda q, k, v: attention(q * q.shape[-1] ** 0.5, k, v),
-        "Divide the scores by √h before the softmax, as ever.",
-    ),
+    "n % g ≠ 0 accepted": Mistake(attend, ACCEPTED),
+    **refusals(attention, heads_of, unchecked),
     **results_of(attention),
 }
 
 LAYER_MISTAKES = {
+    **drawn(
+        in_a_layer,
+        {
+            "the empty places of the cache attended to": (
+                "cache.k is the whole room, with zeros behind the last token. Use what "
+                "cache.append gives back: k, v = cache.append(k, v)."
+            ),
+            "no causal mask": (
+                "Print weights[0, 0]: row 0 must be 1, 0, 0, …. Use causal attention."
+            ),
+            "a mask lined up with the upper left corner": (
+                "In one go all is right. In pieces the new tokens are the last t of s, but here "
+                "they see only the oldest: causal_attention, or tril(s - t)."
+            ),
+            "query head i reading K/V head i mod g": (
+                "Follow the heads: repeat gives 0 1 0 1 …. Neighbours share a K/V head, 0 0 1 1 …: "
+                'check("06.grouped_query_attention", …) tests this part alone.'
+            ),
+            "g and r confused": (
+                "Query head i reads head i // r, and r = n // g; you divided by g: "
+                'check("06.grouped_query_attention", …) tests this part alone.'
+            ),
+            "the first K/V head for all": (
+                "That is multi-query attention: g - 1 of the K/V heads are never read."
+            ),
+            "scores divided by √d_model": (
+                "A score is a sum of h products, one head's share. h is q.shape[-1] after the "
+                "split."
+            ),
+            "no scale": "Divide the scores by √h before the softmax.",
+            "a split without a transpose": "Tokens are torn apart. Use split_heads of lesson 03.",
+            "a merge without a transpose": (
+                "The weights are right, the output mixes tokens. Use merge_heads of lesson 03."
+            ),
+            "a split and a merge without a transpose": (
+                "The shapes fit, but tokens are torn apart. Use split_heads and merge_heads of "
+                "lesson 03."
+            ),
+            "heads interleaved": (
+                "Head 0 got every n-th number. It owns the first h rows of q_proj.weight, which "
+                "lie side by side: the width is (n, h), not (h, n)."
+            ),
+        },
+    ),
     "K and V expanded before they are cached": Mistake(
-        layer(store=append_copies),
+        in_a_layer(store=append_copies),
         "The cache has room for g heads and you brought n: the saving is gone before it began. "
         "Cache k and v as they come from split_heads, share them in the attention.",
     ),
     "the cache never read": Mistake(
-        layer(store=lambda cache, k, v, n: (k, v)),
+        in_a_layer(store=lambda cache, k, v, n: (k, v)),
         "In one go all is right; in pieces, each piece sees only itself. With a cache, k and v "
         "are what cache.append(k, v) gives back.",
     ),
-    "the empty places of the cache attended to": Mistake(
-        layer(store=lambda cache, k, v, n: (cache.append(k, v), (cache.k, cache.v))[1]),
-        "cache.k is the whole room, with zeros behind the last token. Use what cache.append gives "
-        "back: k, v = cache.append(k, v).",
-    ),
     "k and v split without a transpose": Mistake(
-        layer(split_kv=view_split),
+        in_a_layer(split_kv=view_split),
         "In k and v words are torn apart. Use split_heads of lesson 03, with n_kv_heads.",
     ),
     "no mask with a cache": Mistake(
-        layer(lambda q, k, v, cache: attention(q, k, v) if cache else causal_attention(q, k, v)),
+        in_a_layer(with_cache={"mask": None}),
         "One new token needs no mask, several do: the first of them must not see the last. "
         "causal_attention is right for both.",
     ),
     "no mask behind a filled cache": Mistake(
-        layer(
-            lambda q, k, v, cache: (
-                causal_attention(q, k, v) if q.shape[2] == k.shape[2] else attention(q, k, v)
-            )
-        ),
+        in_a_layer(mask=lambda t, s: causal_mask(t, s) if t == s else ones(t, s)),
         "One new token needs no mask, several do: the first of them must not see the last. "
         "causal_attention is right for both.",
     ),
-    "no causal mask": Mistake(
-        layer(lambda q, k, v, cache: attention(q, k, v)),
-        "Print weights[0, 0]: row 0 must be 1, 0, 0, …. Use causal attention.",
-    ),
-    "a mask lined up with the upper left corner": Mistake(
-        layer(lambda q, k, v, cache: upper_left(q, k, v)),
-        "In one go all is right. In pieces the new tokens are the last t of s, but here they see "
-        "only the oldest: causal_attention, or tril(s - t).",
-    ),
-    "query head i reading K/V head i mod g": Mistake(
-        layer(causally(modulo)),
-        "Follow the heads: repeat gives 0 1 0 1 …. Neighbours share a K/V head, 0 0 1 1 …: "
-        'check("06.grouped_query_attention", …) tests this part alone.',
-    ),
-    "g and r confused": Mistake(
-        layer(causally(by_groups)),
-        "Query head i reads head i // r, and r = n // g; you divided by g: "
-        'check("06.grouped_query_attention", …) tests this part alone.',
-    ),
-    "the first K/V head for all": Mistake(
-        layer(causally(lambda i, n, g: 0)),
-        "That is multi-query attention: g - 1 of the K/V heads are never read.",
-    ),
     "no o_proj": Mistake(
-        layer(out=False),
+        in_a_layer(out=False),
         "The heads lie side by side and nothing has mixed them. The last step is self.o_proj.",
-    ),
-    "scores divided by √d_model": Mistake(
-        layer(causally(scale=lambda q: (q.shape[1] * q.shape[-1]) ** -0.5)),
-        "A score is a sum of h products, one head's share. h is q.shape[-1] after the split.",
-    ),
-    "no scale": Mistake(
-        layer(causally(scale=lambda q: 1)),
-        "Divide the scores by √h before the softmax.",
-    ),
-    "a split without a transpose": Mistake(
-        layer(split=view_split),
-        "Tokens are torn apart. Use split_heads of lesson 03.",
-    ),
-    "a merge without a transpose": Mistake(
-        layer(merge=view_merge),
-        "The weights are right, the output mixes tokens. Use merge_heads of lesson 03.",
-    ),
-    "a split and a merge without a transpose": Mistake(
-        layer(split=view_split, merge=view_merge),
-        "The shapes fit, but tokens are torn apart. Use split_heads and merge_heads of lesson 03.",
-    ),
-    "heads interleaved": Mistake(
-        layer(split=interleaved_split, merge=interleaved_merge),
-        "Head 0 got every n-th number. It owns the first h rows of q_proj.weight, which lie side "
-        "by side: the width is (n, h), not (h, n).",
     ),
     "n % g ≠ 0 accepted": Mistake(Accepts, ACCEPTED),
     "the two results in the wrong order": Mistake(swapped, "Return output first, then weights."),

@@ -3,38 +3,24 @@
 import torch
 
 from course_utils.checks.engine import Exercise, Mistake
-from course_utils.checks.lesson_06 import refusal, refusals
-from course_utils.conversion import first_head_kv, mean_pool_kv
+from course_utils.checks.wrong import answer, refusals
+from course_utils.pooling import first_head_kv, mean_pool_kv
 
 
-def probe(seed, n, g, h, d):
+def projection(seed, n, g, h, d):
     """k_proj.weight (n·h, d) in double precision, n and g."""
     random = torch.Generator().manual_seed(seed)
     return torch.randn(n * h, d, generator=random, dtype=torch.float64), n, g
 
 
+def heads_of(weight, n_heads, n_kv_heads):
+    """n and g."""
+    return n_heads, n_kv_heads
+
+
 def pool(fn, weight, n_heads, n_kv_heads):
     """What fn gives; where n % g is not 0, how it refuses."""
-    if n_heads % n_kv_heads == 0:
-        return fn(weight, n_heads, n_kv_heads)
-    return refusal(n_heads, n_kv_heads, lambda: fn(weight, n_heads, n_kv_heads))
-
-
-def refusing(fn, text="{} heads cannot be pooled to {}"):
-    """fn behind a check that says what text says of n and g."""
-
-    def careful(weight, n, g):
-        if n % g:
-            raise ValueError(text.format(n, g))
-        return fn(weight, n, g)
-
-    return careful
-
-
-def asserting(weight, n, g):
-    """Right, with an assert for a refusal."""
-    assert n % g == 0
-    return mean_pool_kv(weight, n, g)
+    return answer(n_heads, n_kv_heads, lambda: fn(weight, n_heads, n_kv_heads))
 
 
 def unchecked(weight, n, g):
@@ -165,19 +151,19 @@ MISTAKES = {
         "Six heads cannot be pooled evenly to four, yet an answer came out, and nobody would have "
         "noticed. Raise a ValueError.",
     ),
-    **refusals(unchecked, asserting, refusing(mean_pool_kv, "this does not fit")),
+    **refusals(mean_pool_kv, heads_of, unchecked),
 }
 
 EXERCISES = {
     "07.mean_pool_kv": Exercise(
         reference=mean_pool_kv,
         probes=[
-            probe(25, 6, 2, 5, 12),
-            probe(26, 12, 4, 7, 24),
-            probe(27, 6, 3, 4, 18),
-            probe(28, 5, 5, 3, 10),
-            probe(29, 6, 1, 5, 12),
-            probe(30, 6, 4, 2, 12),
+            projection(25, 6, 2, 5, 12),
+            projection(26, 12, 4, 7, 24),
+            projection(27, 6, 3, 4, 18),
+            projection(28, 5, 5, 3, 10),
+            projection(29, 6, 1, 5, 12),
+            projection(30, 6, 4, 2, 12),
         ],
         returns=("the pooled weight",),
         mistakes=MISTAKES,

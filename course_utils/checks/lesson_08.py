@@ -3,9 +3,9 @@
 import json
 import math
 
+from course_utils.checkpoints.format import byte_range
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.geometry import kv_heads
-from course_utils.safetensors_format import byte_range
 
 WIDTHS = {"BF16": 2, "F32": 4}  # bytes an element
 Q, K, V = (f"model.layers.0.self_attn.{x}_proj.weight" for x in "qkv")

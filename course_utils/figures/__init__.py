@@ -31,55 +31,12 @@ from course_utils.figures.grids import columns, decoding, masks, sees
 from course_utils.figures.heads import gaps, group_maps, head_grid, likeness
 from course_utils.figures.hero import hero
 from course_utils.figures.maps import attention_map, found, looks, lookup
+from course_utils.figures.parts import interval
 from course_utils.figures.roof import roofline
 from course_utils.figures.trade_off import (
-    conversion,
-    diversity,
     frontier,
-    interval,
     learning_curves,
+    trained_and_random,
+    uptraining,
 )
-from course_utils.figures.wires import wiring
-
-__all__ = [
-    "CSS_DPI",
-    "GROUPS",
-    "KEY",
-    "QUERY",
-    "VALUE",
-    "WIDGET",
-    "Card",
-    "appending",
-    "as_shown",
-    "attention_map",
-    "byte_map",
-    "cache_bars",
-    "changes",
-    "columns",
-    "conversion",
-    "decoding",
-    "diversity",
-    "found",
-    "frontier",
-    "gaps",
-    "group_maps",
-    "head_grid",
-    "hero",
-    "interval",
-    "learning_curves",
-    "likeness",
-    "looks",
-    "lookup",
-    "masks",
-    "model_map",
-    "png",
-    "published",
-    "roofline",
-    "score_scale",
-    "sees",
-    "spread",
-    "stored",
-    "token_rows",
-    "weighted_average",
-    "wiring",
-]
+from course_utils.figures.wiring import wiring

@@ -1,6 +1,7 @@
 """Charts: points, lines and bars."""
 
-from collections import Counter, defaultdict
+from collections import Counter
+from statistics import fmean
 
 from matplotlib.patches import Polygon
 
@@ -157,16 +158,16 @@ def model_map(models, named):
 def published(rows):
     """What sharing cost in published studies: score minus MHA's, a mark for each benchmark.
 
-    rows: dicts with study, benchmark, mha, mqa and gqa; mqa or gqa may be "" where it is not given.
+    rows: a table with study, benchmark, mha, mqa and gqa; mqa or gqa may be missing.
     """
-    deltas = defaultdict(list)
-    for row in rows:
+    deltas = {}
+    for study, of in rows.groupby("study", sort=False):
         for kind in ("mqa", "gqa"):
-            if row[kind]:
-                deltas[row["study"], kind].append(float(row[kind]) - float(row["mha"]))
-    means = {key: f"{sum(x) / len(x):+.1f}".replace("-", "−") for key, x in deltas.items()}
+            if len(delta := (of[kind] - of.mha).dropna()):
+                deltas[study, kind] = delta.tolist()
+    means = {key: f"{fmean(x):+.1f}".replace("-", "−") for key, x in deltas.items()}
     said = "; ".join(f"{study} {kind.upper()} {mean}" for (study, kind), mean in means.items())
-    studies = list(dict.fromkeys(row["study"] for row in rows))
+    studies = list(dict.fromkeys(rows.study))
     figure = Card(
         10,
         1.6 + 0.85 * len(studies),
@@ -176,7 +177,7 @@ def published(rows):
     axes = figure.subplots()
     for (study, kind), x in deltas.items():
         marker, color, away = ("^", VALUE, -0.18) if kind == "mqa" else ("o", QUERY, 0.18)
-        y, mean = len(studies) - 1 - studies.index(study) + away, sum(x) / len(x)
+        y, mean = len(studies) - 1 - studies.index(study) + away, fmean(x)
         axes.plot(x, [y] * len(x), marker, color=color, alpha=0.6, markersize=8)
         axes.plot([mean, mean], [y - 0.15, y + 0.15], color=color, lw=4)
         axes.text(min(x) - 0.3, y, means[study, kind], ha="right", va="center")
@@ -198,12 +199,12 @@ def published(rows):
 @LOOK
 def spread(samples, title, xlabel):
     """A lane of dots for each sample, a bar at its mean: samples {name: numbers}."""
-    said = "; ".join(f"{name}: {sum(x) / len(x):.2f}" for name, x in samples.items())
+    said = "; ".join(f"{name}: {fmean(x):.2f}" for name, x in samples.items())
     figure = Card(9, 1.5 + 0.7 * len(samples), f"Lanes of dots. {title}. Means, {said}.")
     axes = figure.subplots()
     for lane, (name, x) in enumerate(samples.items()):
         away = [lane + 0.5 * ((0.618 * i) % 1 - 0.5) * (len(x) > 5) for i in range(len(x))]
-        mean = sum(x) / len(x)
+        mean = fmean(x)
         axes.plot(x, away, "o", color=QUERY, alpha=0.3 if len(x) > 5 else 0.9, label=name)
         axes.plot([mean, mean], [lane - 0.4, lane + 0.4], color="black", lw=2)
         axes.annotate(f"{mean:.2f}", (mean, lane), (6, 13), textcoords="offset points")

@@ -5,8 +5,17 @@ import re
 from matplotlib.patches import Rectangle
 
 from course_utils.figures.card import KEY, LOOK, QUERY, VALUE, Card
-from course_utils.figures.heads import bare, brief, plain, signed_bar, tint
-from course_utils.figures.trade_off import DARK, apart, two
+from course_utils.figures.parts import (
+    DARK,
+    apart,
+    bare,
+    brief,
+    plain,
+    signed_bar,
+    size,
+    tint,
+    two,
+)
 
 PARTS = {"q": (QUERY, ".."), "k": (KEY, "//"), "v": (VALUE, "\\\\"), "": (DARK, "xx")}
 WIDTH = 10.6  # inches of the strip
@@ -113,18 +122,6 @@ def token_rows(panels, tokens, title, top, pairs=()):
         text += "; beside a bracket: the largest |difference| of its two rows"
     figure.supxlabel(text, fontsize=12)
     return figure
-
-
-def size(n_bytes):
-    """Bytes for reading: 512 B, 98.3 kB, 16.9 MB, 16,061 MB.
-
-    >>> size(512), size(98304), size(16883712), size(16060522496)
-    ('512 B', '98.3 kB', '16.9 MB', '16,061 MB')
-    """
-    if n_bytes < 1000:
-        return f"{n_bytes} B"
-    number, unit = (n_bytes / 1e3, "kB") if n_bytes < 1e6 else (n_bytes / 1e6, "MB")
-    return f"{number:.1f} {unit}" if number < 1000 else f"{number:,.0f} {unit}"
 
 
 def of(n_bytes, whole):

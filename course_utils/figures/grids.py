@@ -3,6 +3,7 @@
 from matplotlib.patches import Rectangle
 
 from course_utils.figures.card import GROUPS, KEY, KEY_TEXT, LOOK, QUERY, Card, ink
+from course_utils.figures.parts import bare
 
 
 @LOOK
@@ -76,8 +77,7 @@ def grid(axes, seen):
             seen_here = Rectangle((j - 0.5, i - 0.5), 1, 1, fc="#FCE8BD", ec="#B0B0B0", lw=0.8)
             axes.add_patch(seen_here if may else hidden(j, i))
     axes.set(xlim=(-0.5, len(seen[0]) - 0.5), aspect="auto")
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
+    bare(axes)
 
 
 @LOOK
@@ -125,8 +125,7 @@ def decoding(step, tokens):
         axes.set_xticks(range(s), tokens, rotation=45, ha="left", rotation_mode="anchor")
         axes.xaxis.tick_top()
         axes.set_yticks(range(s), range(1, s + 1))
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0)
+        bare(axes)
         axes.set_xlabel("with a cache" if cached else "without a cache", fontweight="bold")
     figure.axes[0].set_ylabel("step")
     figure.suptitle(title, x=0.01, ha="left")

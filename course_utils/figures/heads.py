@@ -4,16 +4,13 @@ n query heads, g K/V heads, r = n // g query heads a group, s tokens, h head_dim
 """
 
 import torch
-from matplotlib import colormaps
+from matplotlib.patches import Rectangle
 
 from course_utils.attention import group_size
-from course_utils.figures.card import KEY_TEXT, LOOK, QUERY, VALUE, Card
+from course_utils.figures.card import GROUPS, KEY_TEXT, LOOK, QUERY, Card
 from course_utils.figures.grids import hidden
-from course_utils.figures.hero import alike, alike_bar, mosaic
-from course_utils.figures.maps import looks, number
-from course_utils.figures.trade_off import two
-
-SIGNED = colormaps["PuOr"].resampled(65)  # few enough for a PNG to keep the colours of its text
+from course_utils.figures.maps import looks, write
+from course_utils.figures.parts import SIGNED, bare, brief, plain, signed_bar, tint, two
 
 
 @LOOK
@@ -172,7 +169,7 @@ def group_maps(weights, tokens, title, heads):
         seen = values.masked_fill(values == 0, torch.nan).numpy()
         image = axes.imshow(seen, cmap="cividis", vmin=0, vmax=1, aspect="auto")
         for y, x in values.nonzero().tolist() if roomy else []:
-            number(axes, x, y, values[y, x])
+            write(axes, x, y, values[y, x])
         axes.set_title(f"query head {i}", color=QUERY, fontsize=12)
         axes.set_xticks(range(s), brief(tokens), rotation=90)
         axes.set_yticks(range(t), brief(tokens[s - t :]))
@@ -188,16 +185,6 @@ def heads(first, last):
     return f"heads {first}–{last}" if first < last else f"head {first}"
 
 
-def tint(name):
-    """The colour of text about queries (blue), keys (dark orange) or values (green)."""
-    return {"q": QUERY, "k": KEY_TEXT, "v": VALUE}.get(name[:1].lower(), "black")
-
-
-def plain(x):
-    """Any floating tensor as the float32 that pictures are made from."""
-    return x.detach().float().cpu()
-
-
 def reach(numbers):
     """What some numbers ≥ 0 are, in words.
 
@@ -210,24 +197,49 @@ def reach(numbers):
     return low if low == high else f"{low} to {high}"
 
 
-def signed_bar(axes, image):
-    """The image in colours for signed numbers, with a bar of them below, its ends and 0 named."""
-    image.set_cmap(SIGNED)
-    bar = axes.figure.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=30, pad=0.02)
-    end = two(image.norm.vmax)
-    bar.set_ticks([-image.norm.vmax, 0, image.norm.vmax], labels=[f"−{end}", "0", end])
+def mosaic(axes, read, g, columns=8, gap=(2, 2), top=None):
+    """The maps (s, h) that each of n heads reads, so many columns, framed in their group's hue.
 
-
-def brief(tokens):
-    """Tokens as labels: at most ten characters each.
-
-    >>> brief(["key", "<|begin_of_text|>"])
-    ['key', '<|begin_o…']
+    gap: empty cells below and beside a map. top: where the colours end, by default the largest
+    magnitude. Returns the image.
     """
-    return [token if len(token) <= 10 else token[:9] + "…" for token in tokens]
+    n, s, h = read.shape
+    (below, beside), r, rows = gap, n // g, -(-n // columns)
+    picture = torch.full((rows * (s + below), columns * (h + beside)), float("nan"))
+    for i in range(n):
+        y, x, j = i // columns * (s + below), i % columns * (h + beside), i // r
+        picture[y : y + s, x : x + h] = read[i]
+        corner = (x - 0.5 - 0.2 * beside, y - 0.5 - 0.2 * below)
+        frame = Rectangle(corner, h + 0.4 * beside, s + 0.4 * below, fill=False, ec=hue(j, r), lw=3)
+        frame.set_linestyle(":" if r > 1 and j >= 8 else "-")
+        axes.add_patch(frame)
+    top = top or read.abs().max().item() or 1
+    image = axes.imshow(
+        picture.numpy(), cmap="PuOr", vmin=-top, vmax=top, aspect="auto", interpolation="nearest"
+    )
+    axes.set(
+        xlim=(-0.5 - 0.55 * beside, columns * (h + beside) - 0.5 * beside),
+        ylim=(rows * (s + below) - 0.5 * below, -0.5 - 0.55 * below),
+    )
+    return image
 
 
-def bare(axes):
-    """Neither a line round a map nor ticks at its labels."""
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
+def alike(axes, likeness, g):
+    """Cosine similarity (n, n) of what n heads read, a frame round each group; the image."""
+    n = len(likeness)
+    image = axes.imshow(likeness.numpy(), cmap="PuOr", vmin=-1, vmax=1, interpolation="nearest")
+    for j in range(g):
+        start, r = j * n // g - 0.5, n // g
+        axes.add_patch(Rectangle((start, start), r, r, fill=False, ec="black", lw=1.2))
+    return image
+
+
+def alike_bar(figure, image, axes):
+    """The bar of cosine similarities, in words."""
+    bar = figure.colorbar(image, ax=axes, location="right", pad=0.03)
+    bar.set_ticks([-1, 0, 1], labels=["−1 opposite", "0", "1 the same"])
+
+
+def hue(j, r):
+    """The colour of group j; where r is 1 nothing is shared, and nothing has a colour."""
+    return GROUPS[j % 8] if r > 1 else "#D9D9D9"

@@ -1,17 +1,18 @@
 """The picture of the course: what one number, g, does to everything else."""
 
-import torch
+from statistics import fmean
+
 from matplotlib.patches import Rectangle
 
 from course_utils.attention import group_size
-from course_utils.diversity import similarity
-from course_utils.figures.card import GROUPS, KEY, LOOK, QUERY, Card, ink
-from course_utils.figures.roof import around, speed
-from course_utils.figures.trade_off import DARK
+from course_utils.experiments.diversity import similarity
+from course_utils.figures.card import KEY, LOOK, Card, ink
+from course_utils.figures.heads import alike, alike_bar, hue, mosaic
+from course_utils.figures.parts import DARK, around, speed, wires
 
 
 @LOOK
-def hero(n_heads, keys, cache_bytes, quality, times, model):
+def hero(*, n_heads, keys, cache_bytes, quality, times, model):
     """n query heads on g K/V heads: wiring, the K each head reads, likeness, cache, time, quality.
 
     keys (g, s, h). For every g of the slider: cache_bytes {g: bytes}, quality {g: list of
@@ -25,7 +26,7 @@ def hero(n_heads, keys, cache_bytes, quality, times, model):
     sizes = {one: n_bytes / 2**30 for one, n_bytes in cache_bytes.items()}
     size, less = f"{sizes[g]:.3g} GiB", cache_bytes[n] // cache_bytes[g]
     took = [f"{times[g][1]:.1f} ms"] + [speed(times[n][1], times[g][1])] * (g < n)
-    accuracy, name = sum(quality[g]) / len(quality[g]), " ".join(model.split())
+    accuracy, name = fmean(quality[g]), " ".join(model.split())
     figure = Card(
         11,
         7.5,
@@ -36,10 +37,17 @@ def hero(n_heads, keys, cache_bytes, quality, times, model):
     )
     figure.suptitle(f"g = {g}: {share}", x=0.004, ha="left", fontsize=15)
     top, maps, charts = figure.subfigures(3, 1, height_ratios=[1, 2.5, 2])
-    wires, (heads, likeness) = top.subplots(), maps.subplots(1, 2, width_ratios=[2, 1])
+    wiring, (heads, likeness) = top.subplots(), maps.subplots(1, 2, width_ratios=[2, 1])
     memory, time, accuracies = charts.subplots(1, 3)
     read = keys.repeat_interleave(r, dim=0)  # (n, s, h): what each query head reads
-    strands(wires, n, g)
+
+    def box(x, y, color, i, hatch):
+        look = {"fc": color, "ec": "black", "hatch": hatch if r > 1 else None}
+        wiring.add_patch(Rectangle((x - 0.43, y - 0.375), 0.86, 0.75, zorder=2, **look))
+        wiring.text(x, y, i, ha="center", va="center", color=ink(color), fontsize=11, zorder=3)
+
+    wires(wiring, n, g, box, hue=lambda j: hue(j, r), edge=0.375)
+    wiring.set(xlim=(-3.6, n - 0.4), ylim=(-0.6, 2.1))
     mosaic(heads, read, g)
     s, h = keys.shape[1:]
     heads.set_title(
@@ -62,77 +70,6 @@ def hero(n_heads, keys, cache_bytes, quality, times, model):
     return figure
 
 
-def strands(axes, n, g):
-    """n query heads above, g K/V heads below, and a line from each to the one it reads."""
-    r = n // g
-    for i in range(n):
-        j = i // r
-        below = j * r + (r - 1) / 2
-        axes.plot([i, below], [0.75, 0.25], color=hue(j, r), lw=2.5, zorder=1)
-        square(axes, i, 1, QUERY, i)
-        if i % r == 0:
-            square(axes, below, 0, hue(j, r), j, hatch="//" if r > 1 and j >= 8 else None)
-    axes.text(-1, 1, "queries", ha="right", va="center", color=QUERY, fontweight="bold")
-    axes.text(-1, 0, "K and V", ha="right", va="center", fontweight="bold")
-    axes.set(xlim=(-3.6, n - 0.4), ylim=(-0.4, 1.4))
-    axes.set_axis_off()
-
-
-def hue(j, r):
-    """The colour of group j; where r is 1 nothing is shared, and nothing has a colour."""
-    return GROUPS[j % 8] if r > 1 else "#D9D9D9"
-
-
-def square(axes, x, y, color, text, hatch=None):
-    axes.add_patch(
-        Rectangle((x - 0.43, y - 0.25), 0.86, 0.5, fc=color, ec="black", hatch=hatch, zorder=2)
-    )
-    axes.text(x, y, text, ha="center", va="center", color=ink(color), fontsize=11, zorder=3)
-
-
-def mosaic(axes, read, g, columns=8, gap=(2, 2), top=None):
-    """The maps (s, h) that each of n heads reads, so many columns, framed in their group's hue.
-
-    gap: empty cells below and beside a map. top: where the colours end, by default the largest
-    magnitude. Returns the image.
-    """
-    n, s, h = read.shape
-    (below, beside), r, rows = gap, n // g, -(-n // columns)
-    picture = torch.full((rows * (s + below), columns * (h + beside)), float("nan"))
-    for i in range(n):
-        y, x, j = i // columns * (s + below), i % columns * (h + beside), i // r
-        picture[y : y + s, x : x + h] = read[i]
-        corner = (x - 0.5 - 0.2 * beside, y - 0.5 - 0.2 * below)
-        frame = Rectangle(corner, h + 0.4 * beside, s + 0.4 * below, fill=False, ec=hue(j, r), lw=3)
-        frame.set_linestyle(":" if r > 1 and j >= 8 else "-")
-        axes.add_patch(frame)
-    top = top or read.abs().max().item() or 1
-    image = axes.imshow(
-        picture.numpy(), cmap="PuOr", vmin=-top, vmax=top, aspect="auto", interpolation="nearest"
-    )
-    axes.set(
-        xlim=(-0.5 - 0.55 * beside, columns * (h + beside) - 0.5 * beside),
-        ylim=(rows * (s + below) - 0.5 * below, -0.5 - 0.55 * below),
-    )
-    return image
-
-
-def alike(axes, likeness, g):
-    """Cosine similarity (n, n) of what n heads read, a frame round each group; the image."""
-    n = len(likeness)
-    image = axes.imshow(likeness.numpy(), cmap="PuOr", vmin=-1, vmax=1, interpolation="nearest")
-    for j in range(g):
-        start, r = j * n // g - 0.5, n // g
-        axes.add_patch(Rectangle((start, start), r, r, fill=False, ec="black", lw=1.2))
-    return image
-
-
-def alike_bar(figure, image, axes):
-    """The bar of cosine similarities, in words."""
-    bar = figure.colorbar(image, ax=axes, location="right", pad=0.03)
-    bar.set_ticks([-1, 0, 1], labels=["−1 opposite", "0", "1 the same"])
-
-
 def bars(axes, heights, g, color, hatch, text, **more):
     """A bar for every g of heights {g: y}, this one filled and with its numbers, as text."""
     names = [str(one) for one in heights]
@@ -152,7 +89,7 @@ def points(axes, quality, g):
         )  # fmt: skip
         if filled:
             axes.annotate(
-                f"{sum(seeds) / len(seeds):.2f}", (place, min(seeds)), (0, -20),
+                f"{fmean(seeds):.2f}", (place, min(seeds)), (0, -20),
                 textcoords="offset points", ha="center", fontweight="bold",
             )  # fmt: skip
     axes.set_xticks(range(len(quality)), list(quality))

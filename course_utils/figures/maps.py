@@ -2,6 +2,7 @@
 
 from course_utils.figures.card import LOOK, Card
 from course_utils.figures.grids import hidden, name_axes
+from course_utils.figures.parts import bare
 
 
 @LOOK
@@ -30,12 +31,11 @@ def attention_map(weights, tokens, title, vmax=1):
                 continue
             if s > 15 and value < 0.05:
                 continue
-            number(axes, j, i, value, digits, vmax)
+            write(axes, j, i, value, digits, vmax)
     axes.set_xticks(range(s), tokens, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(t), tokens[s - t :])
     name_axes(axes)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
+    bare(axes)
     axes.set_title(title)
     figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02)
     return figure
@@ -102,7 +102,7 @@ def found(shares, titles, attributes):
     return figure
 
 
-def number(axes, x, y, value, digits=2, vmax=1):
+def write(axes, x, y, value, digits=2, vmax=1):
     """The value in its cell of a heat map that goes from 0 to vmax, as .12."""
     color = "black" if value > 0.42 * vmax else "white"
     text = f"{value:.{digits}f}".removeprefix("0")
@@ -114,7 +114,6 @@ def numbers(axes, values):
     image = axes.imshow(values.numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for i, row in enumerate(values.tolist()):
         for j, value in enumerate(row):
-            number(axes, j, i, value)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
+            write(axes, j, i, value)
+    bare(axes)
     return image

@@ -6,7 +6,7 @@ from math import log
 from matplotlib.ticker import LogLocator
 
 from course_utils.figures.card import LOOK, Card
-from course_utils.figures.trade_off import DARK, LIGHT, STYLES, legend, two
+from course_utils.figures.parts import DARK, LIGHT, STYLES, around, legend, speed, two
 
 
 @LOOK
@@ -72,17 +72,6 @@ def roofline(measured, bytes_ms, flop_ms, title, limits=None):
     return figure
 
 
-def around(quartiles):
-    """Medians, and how far the quartiles lie below and above, from (quartile, median, quartile).
-
-    >>> around([(1, 2, 4), (5, 5, 6)])
-    ((2, 5), ([1, 0], [2, 1]))
-    """
-    low, median, high = zip(*quartiles, strict=True)
-    below = [m - x for m, x in zip(median, low, strict=True)]
-    return median, (below, [x - m for m, x in zip(median, high, strict=True)])
-
-
 def crossing(bytes_ms, flop_ms):
     """Where reading begins to take longer than computing: [(g, ms)], [] if nowhere. Both {g: ms}.
 
@@ -95,13 +84,3 @@ def crossing(bytes_ms, flop_ms):
             way = left / (left - right)
             return [(a * (b / a) ** way, bytes_ms[a] * (bytes_ms[b] / bytes_ms[a]) ** way)]
     return []
-
-
-def speed(before, after):
-    """How a time compares with the one before, in words.
-
-    >>> speed(8.0, 0.9), speed(1.0, 1.5)
-    ('8.9× faster', '1.5× slower')
-    """
-    times, word = (before / after, "faster") if after <= before else (after / before, "slower")
-    return "as fast" if two(times) == "1" else f"{two(times)}× {word}"

@@ -1,48 +1,22 @@
 """What sharing keys costs and buys: accuracy, speed of learning, diversity."""
 
-from math import inf
-from statistics import fmean, stdev
+from statistics import fmean
 
-from course_utils.figures.card import LOOK, QUERY, VALUE, Card
+from course_utils.figures.card import LOOK, Card
+from course_utils.figures.parts import (
+    DARK,
+    LIGHT,
+    SIDES,
+    STYLES,
+    apart,
+    clusters,
+    digits,
+    interval,
+    legend,
+    two,
+)
 
-STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % quantile, 2 to 10 values
-STYLES = ((QUERY, "o", "-"), ("#D55E00", "s", "--"), (VALUE, "^", ":"), ("#CC79A7", "D", "-."))
-SIDES = (-1, 1)  # two that stand side by side at one g
-DARK, LIGHT = "#666666", "#BBBBBB"
 PARTS = {1: "the whole", 2: "half the", 4: "a quarter of the", 8: "an eighth of the"}
-
-
-def interval(values):
-    """The mean of 2 to 10 values and half the width of its 95 % interval, t·sd/√m (Student's t).
-
-    Raises ValueError for more or fewer.
-
-    >>> mean, half = interval([0.7, 0.8, 0.9])
-    >>> f"{mean:.2f} ± {half:.2f}"
-    '0.80 ± 0.25'
-    """
-    m = len(values)
-    if not 2 <= m <= len(STUDENT) + 1:
-        raise ValueError(f"interval knows Student's t for 2 to 10 values, not for {m}")
-    return fmean(values), STUDENT[m - 2] * stdev(values) / m**0.5
-
-
-def clusters(axes, places, beside, samples, style, label, filled=True, marked=None):
-    """The mean of each sample of seeds as a mark with its interval; every seed as a dot beside it.
-
-    The marks are joined by a line; marked: the indices of those that are drawn, or None for all.
-    Returns the means.
-    """
-    color, marker, line = style
-    above = 4 - STYLES.index(style) / 10  # the first style lies on the others
-    means, halves = zip(*map(interval, samples), strict=True)
-    for at, seeds in zip(beside, samples, strict=True):
-        axes.plot([at] * len(seeds), list(seeds), ".", color=color, alpha=0.6, zorder=above)
-    axes.errorbar(
-        places, means, halves, ls=line, marker=marker, color=color, markersize=8.5, capsize=4,
-        mfc=color if filled else "white", mew=1.8, zorder=above, label=label, markevery=marked,
-    )  # fmt: skip
-    return means
 
 
 @LOOK
@@ -56,7 +30,7 @@ def frontier(cache_bytes, quality, g):
     less = cache_bytes[n] / cache_bytes[g]
     part = PARTS.get(less, f"1/{less:.3g} of the") + " cache"
     means = {
-        panel: {label: short(fmean(seeds[g])) for label, seeds in labels.items()}
+        panel: {label: digits(fmean(seeds[g])) for label, seeds in labels.items()}
         for panel, labels in quality.items()
     }
     right = ", ".join(f"{next(iter(of.values()))} after {panel}" for panel, of in means.items())
@@ -89,7 +63,7 @@ def frontier(cache_bytes, quality, g):
             if shift[g] or side == SIDES[0]:  # else the mark of the first label stands there
                 axes.plot(*place, style[1], color=style[0], markersize=13, zorder=5)
                 axes.annotate(
-                    short(place[1]), place, (22 * side, -11 * side), textcoords="offset points",
+                    digits(place[1]), place, (22 * side, -11 * side), textcoords="offset points",
                     ha="right" if side < 0 else "left", va="center", fontweight="bold",
                 )  # fmt: skip
         axes.set_xscale("log", base=2)
@@ -118,11 +92,11 @@ def learning_curves(curves, mine=None):
     worst = min(ends, key=lambda label: round(ends[label][1], 2))
     last = ends[best][0]
     title = (
-        f"After {last:,} steps {best} gets {short(ends[best][1])} right "
-        f"and {worst} gets {short(ends[worst][1])}"
+        f"After {last:,} steps {best} gets {digits(ends[best][1])} right "
+        f"and {worst} gets {digits(ends[worst][1])}"
     )
     ends |= {f"yours, {label}": end(runs) for label, runs in mine.items()}
-    said = "; ".join(f"{label} {short(y)} at step {step:,}" for label, (step, y) in ends.items())
+    said = "; ".join(f"{label} {digits(y)} at step {step:,}" for label, (step, y) in ends.items())
     figure = Card(9, 5, f"Accuracy over training steps, a line a seed. {title}. Ends: {said}.")
     axes = figure.subplots()
     styles = dict(zip(dict.fromkeys([*curves, *mine]), STYLES, strict=False))
@@ -142,7 +116,7 @@ def learning_curves(curves, mine=None):
         heights = {label: y for label, (step, y) in ends.items() if step == stop}
         for label, height in apart(heights, 0.065).items():
             axes.annotate(
-                f"{label}: {short(heights[label])}", ends[label], (stop + 0.035 * last, height),
+                f"{label}: {digits(heights[label])}", ends[label], (stop + 0.035 * last, height),
                 va="center", fontweight=None if label in curves else "bold", zorder=5,
                 bbox={"fc": "white", "ec": "none", "pad": 1},
                 arrowprops={"arrowstyle": "-", "color": DARK, "relpos": (0, 0.5), "shrinkB": 5},
@@ -153,7 +127,7 @@ def learning_curves(curves, mine=None):
 
 
 @LOOK
-def conversion(accuracy, scratch, control):
+def uptraining(accuracy, scratch, control):
     """Accuracy of converted models before and after uptraining, a panel for each g.
 
     accuracy {g: {method: {share of the training: accuracies, one a seed}}}, the same seeds in the
@@ -168,7 +142,7 @@ def conversion(accuracy, scratch, control):
     said = "; ".join(
         f"g = {g}: "
         + ", ".join(f"{method} {way(seeds)}" for method, seeds in methods.items())
-        + f", from scratch {short(fmean(scratch[g]))}"
+        + f", from scratch {digits(fmean(scratch[g]))}"
         for g, methods in accuracy.items()
     )
     figure = Card(
@@ -188,7 +162,7 @@ def conversion(accuracy, scratch, control):
         mean, half = interval(scratch[g])
         axes.axhline(mean, color=DARK, lw=1.5, ls=(0, (6, 3)), zorder=0)
         axes.axhspan(mean - half, mean + half, color=DARK, alpha=0.12, lw=0, zorder=0)
-        text = f"from scratch {short(mean)}"
+        text = f"from scratch {digits(mean)}"
         axes.annotate(text, (-0.9, mean), (0, 3), textcoords="offset points", va="bottom")
         axes.set_xticks(
             range(len(shares)), [f"+{100 * x:g} %" if x else "converted" for x in shares]
@@ -201,7 +175,7 @@ def conversion(accuracy, scratch, control):
 
 
 @LOOK
-def diversity(panels):
+def trained_and_random(panels):
     """How different the heads are against g, trained and random, a panel for each measure.
 
     panels {axis label: {"trained": {g: one number a seed}, "random": the same, and maybe
@@ -249,7 +223,7 @@ def diversity(panels):
 
 
 def ahead(accuracy, share):
-    """Which method of `conversion` leads in the most panels, and in how many.
+    """Which method of `uptraining` leads in the most panels, and in how many.
 
     It leads where the interval of its differences from each other, seed by seed, lies above 0.
     """
@@ -271,7 +245,7 @@ def ahead(accuracy, share):
 
 def way(seeds):
     """The means of {share: accuracies} in a row: .45 → .84 → .93."""
-    return " → ".join(short(fmean(x)) for x in seeds.values())
+    return " → ".join(digits(fmean(x)) for x in seeds.values())
 
 
 def end(runs):
@@ -281,36 +255,3 @@ def end(runs):
     (50, 0.5)
     """
     return runs[0][-1][0], fmean(run[-1][1] for run in runs)
-
-
-def apart(heights, gap):
-    """Heights {label: y} at least `gap` apart: the highest stays, others move down.
-
-    >>> apart({"a": 0.5, "b": 1.0, "c": 1.0}, 0.25)
-    {'b': 1.0, 'c': 0.75, 'a': 0.5}
-    """
-    moved, above = {}, inf
-    for label, y in sorted(heights.items(), key=lambda item: -item[1]):
-        above = moved[label] = min(y, above - gap)
-    return moved
-
-
-def two(x):
-    """A number in two digits.
-
-    >>> two(8.88), two(32.0), two(128.0)
-    ('8.9', '32', '130')
-    """
-    return f"{float(f'{x:.2g}'):g}"
-
-
-def short(x):
-    """Two digits, as in a heat map: .64 or 1.00."""
-    return f"{x:.2f}".removeprefix("0")
-
-
-def legend(figure):
-    """One legend for all panels, below them."""
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    columns = 4 if len(labels) < 5 else 3
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)

@@ -49,7 +49,7 @@ import numpy as np
 import ipywidgets
 from matplotlib import pyplot as plt
 from course_utils.figures import Card
-from course_utils.flipbook import Flipbook
+from course_utils.widgets.flipbook import Flipbook
 
 scores = np.random.default_rng(0).normal(size=(8, 24, 24))
 

@@ -20,7 +20,7 @@ import nbformat
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Error, expect, sync_playwright
 
-from publish import COLAB
+from makers.publish import COLAB
 
 PATIENCE = 10_000  # ms for anything in the page that should happen at once; the machine may be busy
 expect.set_options(timeout=PATIENCE)

@@ -20,7 +20,7 @@ from .lab import (
 )
 
 SHOWN = """
-from course_utils.calculator import Calculator
+from course_utils.widgets.calculator import Calculator
 
 calculator = Calculator()
 calculator"""

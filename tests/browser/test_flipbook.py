@@ -22,7 +22,7 @@ from .lab import (
 BOOK = """
 from pathlib import Path
 from course_utils.figures import Card
-from course_utils.flipbook import Flipbook
+from course_utils.widgets.flipbook import Flipbook
 
 def render(n_heads):
     card = Card(5, 2, alt="")

@@ -1,0 +1,117 @@
+"""A checkpoint as a model: whole, or a layer at a time, with the keys and values each layer makes.
+
+b batch, n query heads, g key/value heads, h head_dim, d d_model, s tokens.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from course_utils.checkpoints.reader import WHOLE, write_json
+from course_utils.decoder import Decoder, Layer, check_config, rotation
+
+EMBEDDING = "model.embed_tokens.weight"
+KV = "input_layernorm", "self_attn.k_proj", "self_attn.v_proj", "self_attn.k_norm"
+
+
+def load(checkpoint):
+    """The whole model of a `Checkpoint`, in float32: all its bytes are read.
+
+    >>> from course_utils import checkpoints, data_path
+    >>> model = load(checkpoints.open_checkpoint(data_path("checkpoints", "doors", "doors-g8")))
+    >>> model.layers[0].self_attn.k_proj.weight.shape
+    torch.Size([128, 128])
+    """
+    with torch.device("meta"):  # no memory yet, and no random numbers
+        model = Decoder(checkpoint.config)
+    start = "" if hasattr(model, "lm_head") else "model."  # a tied lm_head may be stored as well
+    return filled(model, checkpoint.tensors(part_of(checkpoint, start)), "model.")
+
+
+def save(model, folder):
+    """Write a model as the Hub has it, in bfloat16: config.json and model.safetensors."""
+    folder, weights = Path(folder), {}
+    for name, x in model.state_dict().items():
+        weights[name if name.startswith("lm_head") else f"model.{name}"] = x.bfloat16()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(weights, folder / WHOLE, {"format": "pt"})
+    write_json(folder / "config.json", model.config)
+
+
+def inputs(checkpoint, ids):
+    """What each layer gets for these ids: x (1, s, d) of layer 0, of layer 1, and so on.
+
+    Layer i is read when the input of layer i + 1 is asked for; one layer is in memory at a time.
+    """
+    check_config(checkpoint.config)
+    rope = rotation(checkpoint.config)
+    x = checkpoint.tensor(EMBEDDING, rows=ids).float()[None]
+    yield x
+    for i in range(checkpoint.config["num_hidden_layers"] - 1):
+        with torch.no_grad():
+            x, _ = read_layer(checkpoint, i)(x, None, rope)
+        yield x
+
+
+@torch.no_grad()
+def keys_values(checkpoint, i, x):
+    """Keys before RoPE, keys after it and values, (1, g, s, h) each, of layer i for its input x.
+
+    Only what makes them is read: `KV`, of which Llama and Qwen2 have no k_norm.
+    """
+    layer = read_layer(checkpoint, i, KV)
+    x = layer.input_layernorm(x)
+    k = layer.self_attn.keys(x)
+    return k, rotation(checkpoint.config)(k, 0), layer.self_attn.values(x)
+
+
+def read_layer(checkpoint, i, parts=("",)):
+    """Layer i in float32, or those of its parts whose names begin so; the rest stays empty.
+
+    Raises ValueError if a tensor is missing, or is not what config.json says.
+    """
+    with torch.device("meta"):
+        layer = Layer(checkpoint.config)
+    weights = checkpoint.tensors(layer_parts(checkpoint, i, parts))
+    return filled(layer, weights, f"model.layers.{i}.", parts)
+
+
+def layer_parts(checkpoint, i, parts=("",)):
+    """The tensors of layer i whose names begin so, {name: None}, for `tensors` and `price`."""
+    return part_of(checkpoint, *(f"model.layers.{i}.{part}" for part in parts))
+
+
+def needed(checkpoint, ids, i):
+    """What must be read to see the keys and values of layer i: {name: rows or None}.
+
+    Rows of the embedding, all layers below i, and `KV` of layer i.
+    """
+    wanted = {EMBEDDING: ids} | layer_parts(checkpoint, i, KV)
+    for below in range(i):
+        wanted |= layer_parts(checkpoint, below)
+    return wanted
+
+
+def part_of(checkpoint, *starts):
+    """The tensors whose names start so, {name: None}, for `Checkpoint.tensors`."""
+    names = [name for name in checkpoint.names if name.startswith(starts)]
+    return dict.fromkeys(x for x in names if not x.endswith("inv_freq"))  # RoPE's, in old files
+
+
+def filled(module, weights, prefix, parts=("",)):
+    """The module with these weights in float32, or only its parts whose names begin so.
+
+    Raises ValueError if a tensor is missing, unknown, quantized, or of another shape.
+    """
+    meant = {prefix + x: y for x, y in module.state_dict().items() if x.startswith(parts)}
+    meant = {x.replace("model.lm_head", "lm_head"): y for x, y in meant.items()}  # beside the model
+    for name in sorted(meant | weights):
+        has, should = (tuple(x[name].shape) if name in x else "none" for x in (weights, meant))
+        if has != should:
+            raise ValueError(f"{name}: the file has {has}, config.json means {should}")
+        if weights[name].itemsize < 2:
+            raise ValueError(f"{name} is {weights[name].dtype}, quantized; try the original model")
+    weights = {name.removeprefix(prefix): x.float() for name, x in weights.items()}
+    module.load_state_dict(weights, strict=False, assign=True)
+    return module

@@ -1,0 +1,209 @@
+"""Read the tensors of a checkpoint that are needed, or a few of their rows, and nothing else.
+
+A checkpoint is a folder in the Hub's format, or a model on the Hub: config.json and
+model.safetensors, or several such files and model.safetensors.index.json.
+"""
+
+import json
+from pathlib import Path
+
+from course_utils.checkpoints.format import (
+    byte_range,
+    header_length,
+    look_up,
+    make_tensor,
+    parse_header,
+    row_ranges,
+    torch_dtype,
+    why_not,
+)
+from course_utils.checkpoints.ranges import Repository
+from course_utils.geometry import from_config
+
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+def open_checkpoint(source, token=None):
+    """A `Checkpoint` from the Hub, "org/name" or "org/name@revision", from a URL, or from a folder.
+
+    A token is found by itself in HF_TOKEN, after `hf auth login`, or among Colab's secrets.
+
+    Raises FileNotFoundError if there is no such model, PermissionError if it is gated,
+    ConnectionError if it cannot be reached, ValueError if it is broken.
+
+    >>> open_checkpoint("./no/such/folder")
+    Traceback (most recent call last):
+    FileNotFoundError: no folder ./no/such/folder; on the Hub, models are called org/name
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return Checkpoint(Folder(path))
+    if isinstance(source, Path) or source.startswith((".", "/", "~")):
+        raise FileNotFoundError(f"no folder {source}; on the Hub, models are called org/name")
+    return Checkpoint(Repository(source, token))
+
+
+class Checkpoint:
+    """The weights of a model, read when they are asked for; made by `open_checkpoint`.
+
+    `name`, `revision` (the commit; None for a folder), `config` (a dict), `geometry` (ValueError if
+    config is of another kind), `names` and `n_bytes` of all tensors, `why_not` (why keys and values
+    cannot be read, or ""); `bytes_read` and `n_requests` so far, everything included.
+    """
+
+    def __init__(self, source):
+        self.source, self.name, self.revision = source, source.name, source.revision
+        self.headers = {}  # file → its first bytes, as far as its header goes, and the header
+        self.config = json_object(self.read("config.json"), "config.json")
+        self.index = json_object(source.read(INDEX) or b"{}", INDEX)
+        self.files = self.index.get("weight_map", {})  # tensor → file; empty if there is one file
+        if not isinstance(self.files, dict) or not all(map(is_weights, self.files.values())):
+            raise ValueError(f"{INDEX} is broken: its weight_map must name a file for each tensor")
+
+    geometry = property(lambda self: from_config(self.config, self.name))
+    names = property(lambda self: [*(self.files or self.header(WHOLE)[1])])
+    why_not = property(lambda self: why_not(self.names))
+    bytes_read = property(lambda self: self.source.bytes_read)
+    n_requests = property(lambda self: self.source.n_requests)
+
+    @property
+    def n_bytes(self):
+        metadata = self.index.get("metadata")
+        if isinstance(metadata, dict) and isinstance(metadata.get("total_size"), int):
+            return metadata["total_size"]
+        headers = [self.header(file)[1] for file in set(self.files.values()) or [WHOLE]]
+        return sum(x["data_offsets"][1] - x["data_offsets"][0] for y in headers for x in y.values())
+
+    def tokenizer(self):
+        """The model's `tokenizers.Tokenizer`, from its tokenizer.json."""
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_str(self.read("tokenizer.json").decode())
+
+    def shape(self, name):
+        """The shape of a tensor, a tuple; KeyError with the nearest names if there is none."""
+        return tuple(self.locate(name)[2]["shape"])
+
+    def dtype(self, name):
+        """The dtype of a tensor; ValueError if torch has none like it, KeyError as in `shape`."""
+        return torch_dtype(self.locate(name)[2]["dtype"], name)
+
+    def tensor(self, name, rows=None):
+        """A tensor as it is stored, or the rows of it that a slice or a list of numbers names.
+
+        Raises IndexError if it has no such row, KeyError or ValueError as `dtype` does.
+        """
+        return self.tensors({name: rows})[name]
+
+    def tensors(self, wanted):
+        """Many tensors at once, {name: rows or None} → {name: tensor}; errors as in `tensor`."""
+        ranges = {name: self.ranges(name, rows) for name, rows in wanted.items()}
+        buffers = iter(self.source.read_ranges([x for part in ranges.values() for x in part]))
+        tensors = {}
+        for name, rows in wanted.items():
+            parts = [next(buffers) for _ in ranges[name]]
+            data = parts[0] if len(parts) == 1 else bytearray().join(parts)
+            tensors[name] = make_tensor(data, self.dtype(name), self.shape(name), rows)
+        return tensors
+
+    def price(self, wanted):
+        """The bytes of weights that `tensors` would have to fetch for this; errors as there."""
+        return self.source.missing([x for item in wanted.items() for x in self.ranges(*item)])
+
+    def ranges(self, name, rows):
+        """The (file, first, last) of a tensor, or of each run of neighbours among its rows."""
+        self.dtype(name)  # refuses what could not be read anyway
+        file, header_bytes, tensor = self.locate(name)
+        place = byte_range(header_bytes, name)
+        return [(file, *x) for x in row_ranges(*place, tensor["shape"], rows)]
+
+    def locate(self, name):
+        """The file of a tensor, that file's first bytes, and what its header says of the tensor."""
+        file = look_up(self.files, name) if self.files else WHOLE
+        header_bytes, header = self.header(file)
+        return file, header_bytes, look_up(header, name)
+
+    def header(self, file):
+        """The bytes of a file up to the end of its header, and the header; read once."""
+        if file not in self.headers:
+            try:
+                (start,) = self.source.read_ranges([(file, 0, 7)])
+            except FileNotFoundError:
+                raise not_there(self.source, file) from None
+            size = self.source.size(file)
+            start += self.source.read_ranges([(file, 8, 7 + header_length(start, size, file))])[0]
+            self.headers[file] = start, parse_header(start, size, file)
+        return self.headers[file]
+
+    def metadata(self, file):
+        """What a file of weights says of itself, a dict or None."""
+        return json.loads(self.header(file)[0][8:]).get("__metadata__")
+
+    def read(self, file):
+        """All bytes of a file; FileNotFoundError, with what there is, if there is none."""
+        if (data := self.source.read(file)) is None:
+            raise not_there(self.source, file)
+        return data
+
+
+class Folder:
+    """A folder on this machine, read by the same names as `ranges.Repository`."""
+
+    revision, n_requests = None, 0
+
+    def __init__(self, path):
+        self.path, self.name, self.bytes_read = path, path.resolve().name, 0
+
+    def files(self):
+        return sorted(x.name for x in self.path.iterdir() if x.is_file())
+
+    def size(self, file):
+        return (self.path / file).stat().st_size
+
+    def read(self, file):
+        return self.read_range(file, 0, self.size(file) - 1) if file in self.files() else None
+
+    def read_ranges(self, ranges):
+        return [self.read_range(*x) for x in ranges]
+
+    def read_range(self, file, first, last):
+        with (self.path / file).open("rb") as f:
+            f.seek(first)
+            n = f.readinto(data := bytearray(last + 1 - first))
+        self.bytes_read += n
+        if n < len(data):
+            raise ValueError(f"{file} is broken: it ends before byte {last}, after {first + n}")
+        return data
+
+    def missing(self, ranges):
+        return sum(last + 1 - first for _, first, last in ranges)
+
+
+def is_weights(file):
+    """Whether this is the plain name of a safetensors file."""
+    return isinstance(file, str) and Path(file).name == file and file.endswith(".safetensors")
+
+
+def json_object(data, file):
+    """The JSON object in data as a dict."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError(f"{file} is broken: it is no JSON object")
+    return value
+
+
+def write_json(path, value):
+    """Write a file as the Hub's own are written."""
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def not_there(source, file):
+    """The error for a file that a model does not have: what it has instead."""
+    files = source.files()
+    why = f"there is {', '.join(files[:9]) or 'no file'}"
+    if file == WHOLE and any(x.endswith((".bin", ".pt", ".pth")) for x in files):
+        why += "; a pickle may run code when opened: let safetensors/convert on the Hub convert it"
+    return FileNotFoundError(f"no {file} in {source.name}; {why}")

@@ -1,0 +1,1 @@
+"""What was trained and measured, and the tables that lessons draw; makers/ writes data/."""

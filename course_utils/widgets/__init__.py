@@ -1,0 +1,9 @@
+"""What moves: every control is `slider.js` in the browser, or one of Jupyter's own.
+
+A flipbook turns pictures that were drawn before; the calculator and the explorer ask Python.
+"""
+
+from course_utils.widgets.calculator import Calculator
+from course_utils.widgets.explorer import Explorer
+from course_utils.widgets.flipbook import Flipbook
+from course_utils.widgets.slider import Slider
