@@ -7,28 +7,13 @@ from course_utils.checks.wrong import attend, drawn, probe, results_of, unmasked
 MISTAKES = {
     **drawn(
         unmasked,
-        {
-            "no scale": "Divide the scores by √h before the softmax; h is q.shape[-1].",
-            "scores divided by √d_model": (
-                "q·k is a sum of h products, so √h counts, whatever the number of heads; h is "
-                "q.shape[-1]."
-            ),
-            "softmax over the queries": (
-                "Print weights.sum(-1) inside your function: each query must hand out exactly 1. "
-                "The keys are the last axis."
-            ),
-            "softmax over the heads": (
-                "Axis 1 counts heads. The weights of one query must sum to 1 over the keys, the "
-                "last axis."
-            ),
-            "scores returned in place of weights": (
-                "The output is right. Return with it what the softmax gave."
-            ),
-            "queries and keys swapped": (
-                "Rows of weights belong to queries: weights must be (…, t, s), so q comes first."
-            ),
-            "keys in place of values": "Keys decide the weights; what is averaged are the values.",
-        },
+        "no scale",
+        "scores divided by √d_model",
+        "softmax over the queries",
+        "softmax over the heads",
+        "scores returned in place of weights",
+        "queries and keys swapped",
+        "keys in place of values",
     ),
     "scores multiplied by √h": Mistake(
         unmasked(scale=lambda q: q.shape[-1] ** 0.5),

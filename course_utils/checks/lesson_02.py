@@ -22,29 +22,11 @@ def hidden(scores):
 MASK_MISTAKES = {
     **drawn(
         lambda mask: mask,
-        {
-            "a mask lined up with the upper left corner": (
-                "This mask takes the queries for the first t places, but they are the last t: the "
-                "last row must be True all over, as the newest word sees everything. The diagonal "
-                "starts at column s - t."
-            ),
-            "s - t the wrong way round": (
-                "tril(d) with d > 0 shows more, with d < 0 less. Row 0 must reach column s - t, so "
-                "d is s - t."
-            ),
-            "a word that cannot see itself": (
-                "Look at the last row: its last column is the word itself. And with t = s row 0 is "
-                "all False: softmax has nothing to share out and gives nan."
-            ),
-            "a look one word ahead": (
-                "Count the True of row 0: the first query stands at place s - t and sees s - t + 1 "
-                "keys."
-            ),
-            "triu in place of tril": (
-                "Row i now sees itself and what comes after. The past lies to the left of the "
-                "diagonal: tril."
-            ),
-        },
+        "a mask lined up with the upper left corner",
+        "s - t the wrong way round",
+        "a word that cannot see itself",
+        "a look one word ahead",
+        "triu in place of tril",
     ),
     "True where a word may not look": Mistake(
         lambda t, s: ~causal_mask(t, s),
@@ -105,39 +87,14 @@ MASK_MISTAKES = {
 ATTENTION_MISTAKES = {
     **drawn(
         causal,
-        {
-            "a mask lined up with the upper left corner": (
-                "With t < s this hides the text from the newest words: print weights[0, 0], its "
-                "last row must have no 0. tril(s - t) moves the diagonal to where the queries "
-                "stand; is_causal=True does not."
-            ),
-            "s - t the wrong way round": (
-                "With t < s rows come out as nan, because they see nothing. Row 0 must reach "
-                "column s - t: tril(s - t)."
-            ),
-            "a word that cannot see itself": (
-                "Row 0 is nan: the first word has no other word to look at, and softmax of nothing "
-                "but -inf is 0/0. The diagonal belongs to the mask."
-            ),
-            "a look one word ahead": (
-                "Print weights[0, 0]: where t = s, row 0 must be 1, 0, 0, …: the first word sees "
-                "itself only."
-            ),
-            "triu in place of tril": (
-                "Print weights[0, 0]: the last row sees the last word only, row 0 sees ahead. "
-                "Words look back: tril."
-            ),
-            "softmax over the queries": (
-                "Print weights.sum(-1): each query must hand out exactly 1. The keys are the last "
-                "axis."
-            ),
-            "no scale": (
-                "The mask is right. Divide the scores by √h before the softmax, as in lesson 01."
-            ),
-            "scores returned in place of weights": (
-                "The output is right. Return with it what the softmax gave."
-            ),
-        },
+        "a mask lined up with the upper left corner",
+        "s - t the wrong way round",
+        "a word that cannot see itself",
+        "a look one word ahead",
+        "triu in place of tril",
+        "softmax over the queries",
+        "no scale",
+        "scores returned in place of weights",
     ),
     "no mask": Mistake(
         attention,

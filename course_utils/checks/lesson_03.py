@@ -70,12 +70,7 @@ def linear_out(x, w_q, w_k, w_v, w_o, n):
 SPLIT_MISTAKES = {
     **drawn(
         lambda split, merge: split,
-        {
-            "heads interleaved": (
-                "Head 0 got every n-th number. A head is h numbers side by side: the width is (n, "
-                "h), not (h, n)."
-            ),
-        },
+        "heads interleaved",
     ),
     "a view without a transpose": Mistake(
         view_split,
@@ -117,12 +112,7 @@ SPLIT_MISTAKES = {
 MERGE_MISTAKES = {
     **drawn(
         lambda split, merge: merge,
-        {
-            "heads interleaved": (
-                "You took one number of each head in turn. Each head's h numbers stay side by "
-                "side: the width is (n, h)."
-            ),
-        },
+        "heads interleaved",
     ),
     "a reshape without a transpose": Mistake(
         view_merge,
@@ -159,37 +149,16 @@ MERGE_MISTAKES = {
 ATTENTION_MISTAKES = {
     **drawn(
         in_heads,
-        {
-            "no scale": "Divide the scores by √h; h is q.shape[-1] after the split.",
-            "scores divided by √(n·h)": (
-                "A score is a sum of h products, one head's share. h is q.shape[-1] after the "
-                "split."
-            ),
-            "no causal mask": (
-                "Print weights[0, 0]: row 0 must be 1, 0, 0, …. Use causal attention for each head."
-            ),
-            "a split without a transpose": (
-                "Your heads hold pieces of other words. Test your split alone: "
-                'check("03.split_heads", …).'
-            ),
-            "a merge without a transpose": (
-                "The weights are right, the output mixes words. Test your merge alone: "
-                'check("03.merge_heads", …).'
-            ),
-            "a split and a merge without a transpose": (
-                "The shapes fit, but words are torn apart. Test both alone: "
-                'check("03.split_heads", …), check("03.merge_heads", …).'
-            ),
-            "heads interleaved": (
-                "Head 0 got every n-th number. It owns the first h columns of w_q: the width is "
-                "(n, h), not (h, n)."
-            ),
-            "queries and keys swapped": "Rows of weights belong to queries, and w_q makes those.",
-            "keys and values swapped": (
-                "w_k makes what is compared with the queries, w_v what is averaged."
-            ),
-            "keys in place of values": "The output is an average of keys: w_v is never used.",
-        },
+        "no scale",
+        "scores divided by √(n·h)",
+        "no causal mask",
+        "a split without a transpose",
+        "a merge without a transpose",
+        "a split and a merge without a transpose",
+        "heads interleaved",
+        "queries and keys swapped",
+        "keys and values swapped",
+        "keys in place of values",
     ),
     "no output projection": Mistake(
         without_w_o,

@@ -190,18 +190,10 @@ BYTES_MISTAKES = {
 STEP_MISTAKES = {
     **drawn(
         appending,
-        {
-            "no scale": "Divide the scores by √h before the softmax, as in lesson 01.",
-            "keys in place of values": "Keys decide the weights; what is averaged are the values.",
-            "a mask lined up with the upper left corner": (
-                "The new tokens are the last t of s, but here they see only the oldest. Use "
-                "causal_attention, or tril(s - t)."
-            ),
-            "the empty places of the cache attended to": (
-                "cache.k is the whole room, with zeros behind the last token, and a key of zeros "
-                "gets weight too: exp(0) is 1. Use what cache.append gives back."
-            ),
-        },
+        "no scale",
+        "keys in place of values",
+        "a mask lined up with the upper left corner",
+        "the empty places of the cache attended to",
     ),
     "the past left out": Mistake(
         only_the_new,

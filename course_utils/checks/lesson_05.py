@@ -3,13 +3,12 @@
 from course_utils.attention import attention
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import (
+    FOLDED,
     attend,
     drawn,
-    folded,
     paid,
     probe,
     results_of,
-    scrambled,
     unmasked,
 )
 
@@ -24,26 +23,12 @@ def other_sequence(q, k, v):
 MISTAKES = {
     **drawn(
         unmasked,
-        {
-            "softmax over the heads": (
-                "Axis 1 counts heads. The weights of one query must sum to 1 over the keys, the "
-                "last axis."
-            ),
-            "softmax over the queries": (
-                "Print weights.sum(-1): each query must hand out exactly 1. The keys are the last "
-                "axis."
-            ),
-            "a causal mask": "Here every query may see every key: no mask.",
-            "no scale": "Divide the scores by √h before the softmax, as ever.",
-            "scores divided by √(n·h)": (
-                "Folding the heads into the rows makes no vector longer: a score is still a sum of "
-                "h products."
-            ),
-            "keys in place of values": (
-                "There is one key head and one value head: keys decide the weights, values are "
-                "averaged."
-            ),
-        },
+        "softmax over the heads",
+        "softmax over the queries",
+        "a causal mask",
+        "no scale",
+        "scores divided by √(n·h)",
+        "keys in place of values",
     ),
     "the query heads averaged": Mistake(
         unmasked(read=lambda q, k, v: (q.mean(1, keepdim=True), k, v)),
@@ -89,20 +74,7 @@ MISTAKES = {
         "Right for one sequence, wrong for two: repeat(n, …) counts through the sequences "
         "first, reshape through the heads. K needs no repeating at all.",
     ),
-    "tokens and heads mixed up": Mistake(
-        scrambled,
-        "The numbers are right, their places are not: you folded (t, n) and unfolded (n, t). "
-        "Fold q (b, n, t, h) as it comes, without a transpose.",
-    ),
-    "results left folded": Mistake(
-        folded,
-        "All numbers are right, in n·t rows. Give them their axes back: reshape to "
-        "(b, n, t, h) and (b, n, t, s).",
-    ),
-    "weights left folded": Mistake(
-        lambda q, k, v: (attention(q, k, v)[0], folded(q, k, v)[1]),
-        "The output is right. The weights need their axes back too: reshape(b, n, t, s).",
-    ),
+    **FOLDED,
     **results_of(attention),
 }
 

@@ -12,11 +12,11 @@ from course_utils.attention import (
 )
 from course_utils.checks.engine import Exercise, Mistake, is_stub
 from course_utils.checks.wrong import (
+    FOLDED,
     answer,
     attend,
     by_groups_of_r,
     drawn,
-    folded,
     modulo,
     ones,
     paid,
@@ -24,7 +24,6 @@ from course_utils.checks.wrong import (
     reading,
     refusals,
     results_of,
-    scrambled,
     stored,
     unmasked,
     view_split,
@@ -197,21 +196,11 @@ ACCEPTED = (
 FUNCTION_MISTAKES = {
     **drawn(
         unmasked,
-        {
-            "query head i reading K/V head i mod g": (
-                "Follow the heads: repeat gives 0 1 0 1 …, and so does reshape(b, r, g, …). "
-                "Neighbours share a K/V head, 0 0 1 1 …: repeat_interleave, or reshape(b, g, r, …)."
-            ),
-            "g and r confused": (
-                "Query head i reads head i // r, and r = n // g. You divided by g: with n = 6 and "
-                "g = 3 the heads read are 0 0 0 1 1 1, and K/V head 2 is never read."
-            ),
-            "the first K/V head for all": (
-                "That is multi-query attention: g - 1 of the K/V heads are never read."
-            ),
-            "a causal mask": "Here every query may see every key: no mask.",
-            "no scale": "Divide the scores by √h before the softmax, as ever.",
-        },
+        "query head i reading K/V head i mod g",
+        "g and r confused",
+        "the first K/V head for all",
+        "a causal mask",
+        "no scale",
     ),
     "keys and values averaged over the heads": Mistake(
         unmasked(read=lambda q, k, v: (q, mean(k), mean(v))),
@@ -241,23 +230,9 @@ FUNCTION_MISTAKES = {
         "The numbers are right, the heads are not where they were. After (b, g, r, t, …) join g "
         "and r as they stand, without a transpose.",
     ),
-    "tokens and heads mixed up": Mistake(
-        scrambled,
-        "You folded from (b, t, n, h): tokens were cut into groups in place of heads. Fold q "
-        "(b, n, t, h) as it comes.",
-    ),
-    "results left folded": Mistake(
-        folded,
-        "All numbers are right, in r·t rows a group. Give them their axes back: reshape to "
-        "(b, n, t, h) and (b, n, t, s).",
-    ),
     "results left in groups": Mistake(
         lambda q, k, v: tuple(in_groups(x, k.shape[1]) for x in attention(q, k, v)),
         "All numbers are right, on five axes. Join g and r to n: flatten(1, 2).",
-    ),
-    "weights left folded": Mistake(
-        lambda q, k, v: (attention(q, k, v)[0], folded(q, k, v)[1]),
-        "The output is right. The weights need their axes back too: reshape(b, n, t, s).",
     ),
     "weights left in groups": Mistake(
         lambda q, k, v: (attention(q, k, v)[0], in_groups(attention(q, k, v)[1], k.shape[1])),
@@ -265,53 +240,25 @@ FUNCTION_MISTAKES = {
     ),
     "n % g ≠ 0 accepted": Mistake(attend, ACCEPTED),
     **refusals(attention, heads_of, unchecked),
+    **FOLDED,
     **results_of(attention),
 }
 
 LAYER_MISTAKES = {
     **drawn(
         in_a_layer,
-        {
-            "the empty places of the cache attended to": (
-                "cache.k is the whole room, with zeros behind the last token. Use what "
-                "cache.append gives back: k, v = cache.append(k, v)."
-            ),
-            "no causal mask": (
-                "Print weights[0, 0]: row 0 must be 1, 0, 0, …. Use causal attention."
-            ),
-            "a mask lined up with the upper left corner": (
-                "In one go all is right. In pieces the new tokens are the last t of s, but here "
-                "they see only the oldest: causal_attention, or tril(s - t)."
-            ),
-            "query head i reading K/V head i mod g": (
-                "Follow the heads: repeat gives 0 1 0 1 …. Neighbours share a K/V head, 0 0 1 1 …: "
-                'check("06.grouped_query_attention", …) tests this part alone.'
-            ),
-            "g and r confused": (
-                "Query head i reads head i // r, and r = n // g; you divided by g: "
-                'check("06.grouped_query_attention", …) tests this part alone.'
-            ),
-            "the first K/V head for all": (
-                "That is multi-query attention: g - 1 of the K/V heads are never read."
-            ),
-            "scores divided by √d_model": (
-                "A score is a sum of h products, one head's share. h is q.shape[-1] after the "
-                "split."
-            ),
-            "no scale": "Divide the scores by √h before the softmax.",
-            "a split without a transpose": "Tokens are torn apart. Use split_heads of lesson 03.",
-            "a merge without a transpose": (
-                "The weights are right, the output mixes tokens. Use merge_heads of lesson 03."
-            ),
-            "a split and a merge without a transpose": (
-                "The shapes fit, but tokens are torn apart. Use split_heads and merge_heads of "
-                "lesson 03."
-            ),
-            "heads interleaved": (
-                "Head 0 got every n-th number. It owns the first h rows of q_proj.weight, which "
-                "lie side by side: the width is (n, h), not (h, n)."
-            ),
-        },
+        "the empty places of the cache attended to",
+        "no causal mask",
+        "a mask lined up with the upper left corner",
+        "query head i reading K/V head i mod g",
+        "g and r confused",
+        "the first K/V head for all",
+        "scores divided by √d_model",
+        "no scale",
+        "a split without a transpose",
+        "a merge without a transpose",
+        "a split and a merge without a transpose",
+        "heads interleaved",
     ),
     "K and V expanded before they are cached": Mistake(
         in_a_layer(store=append_copies),

@@ -1,8 +1,8 @@
 """What several exercises share: probes, mutations, and how a refusal and memory are judged.
 
 A mutation is a step of attention done otherwise, here under the name of its diagnosis. An exercise
-draws on them by name, with what it has to say of each: `drawn(base, {"no scale": "Divide …"})`,
-where base(**steps) is what its reference does, but for these steps.
+draws on them by name, `drawn(base, "no scale", "softmax over the heads")`, where base(**steps) is
+what its reference does, but for these steps.
 """
 
 import io
@@ -113,39 +113,141 @@ def all_room(cache, k, v, n):
     return cache.k, cache.v
 
 
-MUTATIONS = {  # what attend, or what is around it, does otherwise
-    "no scale": {"scale": lambda q: 1},
-    "scores divided by √d_model": {"scale": lambda q: (q.shape[1] * q.shape[-1]) ** -0.5},
-    "scores divided by √(n·h)": {"scale": lambda q: (q.shape[1] * q.shape[-1]) ** -0.5},
-    "softmax over the queries": {"axis": -2},
-    "softmax over the heads": {"axis": 1},
-    "scores returned in place of weights": {
-        "give": lambda output, weights, scores: (output, scores)
-    },
-    "queries and keys swapped": {"read": lambda q, k, v: (k, q, v)},
-    "keys and values swapped": {"read": lambda q, k, v: (q, v, k)},
-    "keys in place of values": {"read": lambda q, k, v: (q, k, k)},
-    "a causal mask": {"mask": causal_mask},
-    "no causal mask": {"mask": None},
-    "a mask lined up with the upper left corner": {"mask": lambda t, s: ones(t, s).tril()},
-    "s - t the wrong way round": {"mask": lambda t, s: ones(t, s).tril(t - s)},
-    "a word that cannot see itself": {"mask": lambda t, s: ones(t, s).tril(s - t - 1)},
-    "a look one word ahead": {"mask": lambda t, s: ones(t, s).tril(s - t + 1)},
-    "triu in place of tril": {"mask": lambda t, s: ones(t, s).triu(s - t)},
-    "a split without a transpose": {"split": view_split},
-    "a merge without a transpose": {"merge": view_merge},
-    "a split and a merge without a transpose": {"split": view_split, "merge": view_merge},
-    "heads interleaved": {"split": interleaved_split, "merge": interleaved_merge},
-    "query head i reading K/V head i mod g": {"read": reading(modulo)},
-    "g and r confused": {"read": reading(lambda i, n, g: i // g)},
-    "the first K/V head for all": {"read": reading(lambda i, n, g: 0)},
-    "the empty places of the cache attended to": {"store": all_room},
+MUTATIONS = {  # what attend, or what is around it, does otherwise; how to see that it is wrong
+    "no scale": (
+        {"scale": lambda q: 1},
+        "Divide the scores by √h before the softmax; h is q.shape[-1], the width of one head.",
+    ),
+    "scores divided by √d_model": (
+        {"scale": lambda q: (q.shape[1] * q.shape[-1]) ** -0.5},
+        "q·k is a sum of h products, so √h counts, whatever the number of heads; h is q.shape[-1].",
+    ),
+    "scores divided by √(n·h)": (
+        {"scale": lambda q: (q.shape[1] * q.shape[-1]) ** -0.5},
+        "A score is a sum of h products, the share of one head, however many heads there are; h "
+        "is q.shape[-1].",
+    ),
+    "softmax over the queries": (
+        {"axis": -2},
+        "Print weights.sum(-1) inside your function: each query must hand out exactly 1. The keys "
+        "are the last axis.",
+    ),
+    "softmax over the heads": (
+        {"axis": 1},
+        "Axis 1 counts heads. The weights of one query must sum to 1 over the keys, the last axis.",
+    ),
+    "scores returned in place of weights": (
+        {"give": lambda output, weights, scores: (output, scores)},
+        "The output is right. Return with it what the softmax gave.",
+    ),
+    "queries and keys swapped": (
+        {"read": lambda q, k, v: (k, q, v)},
+        "Rows of weights belong to queries: weights must be (…, t, s), so the queries come first.",
+    ),
+    "keys and values swapped": (
+        {"read": lambda q, k, v: (q, v, k)},
+        "w_k makes what is compared with the queries, w_v what is averaged.",
+    ),
+    "keys in place of values": (
+        {"read": lambda q, k, v: (q, k, k)},
+        "Keys decide the weights; what is averaged are the values.",
+    ),
+    "a causal mask": (
+        {"mask": causal_mask},
+        "Here every query may see every key: no mask.",
+    ),
+    "no causal mask": (
+        {"mask": None},
+        "Print weights[0, 0]: row 0 must be 1, 0, 0, …. Use causal attention.",
+    ),
+    "a mask lined up with the upper left corner": (
+        {"mask": lambda t, s: ones(t, s).tril()},
+        "The queries are the last t of s places, but this mask takes them for the first t: the "
+        "newest word does not see everything. tril(s - t) moves the diagonal to where they stand; "
+        "is_causal=True does not.",
+    ),
+    "s - t the wrong way round": (
+        {"mask": lambda t, s: ones(t, s).tril(t - s)},
+        "tril(d) with d > 0 shows more, with d < 0 less, and a row that sees nothing comes out as "
+        "nan. Row 0 must reach column s - t, so d is s - t.",
+    ),
+    "a word that cannot see itself": (
+        {"mask": lambda t, s: ones(t, s).tril(s - t - 1)},
+        "The diagonal belongs to the mask: the last column of the last row is the word itself. "
+        "With t = s row 0 sees nothing at all: softmax has nothing to share out and gives nan.",
+    ),
+    "a look one word ahead": (
+        {"mask": lambda t, s: ones(t, s).tril(s - t + 1)},
+        "The first query stands at place s - t and sees s - t + 1 keys. With t = s row 0 must see "
+        "itself only.",
+    ),
+    "triu in place of tril": (
+        {"mask": lambda t, s: ones(t, s).triu(s - t)},
+        "Row i now sees itself and what comes after. Words look back, and the past lies to the "
+        "left of the diagonal: tril.",
+    ),
+    "a split without a transpose": (
+        {"split": view_split},
+        'Your heads hold pieces of other words: check("03.split_heads", …) tests your split alone.',
+    ),
+    "a merge without a transpose": (
+        {"merge": view_merge},
+        'The weights are right, the output mixes words: check("03.merge_heads", …) tests your '
+        "merge alone.",
+    ),
+    "a split and a merge without a transpose": (
+        {"split": view_split, "merge": view_merge},
+        'The shapes fit, but words are torn apart: check("03.split_heads", …) and '
+        'check("03.merge_heads", …) test both alone.',
+    ),
+    "heads interleaved": (
+        {"split": interleaved_split, "merge": interleaved_merge},
+        "A head is h numbers side by side, and yours is every n-th number: the width is (n, h), "
+        "not (h, n).",
+    ),
+    "query head i reading K/V head i mod g": (
+        {"read": reading(modulo)},
+        "Follow the heads: repeat gives 0 1 0 1 …, and so does reshape(b, r, g, …). Neighbours "
+        "share a K/V head, 0 0 1 1 …: repeat_interleave, or reshape(b, g, r, …).",
+    ),
+    "g and r confused": (
+        {"read": reading(lambda i, n, g: i // g)},
+        "Query head i reads head i // r, and r = n // g. You divided by g: with n = 6 and g = 3 "
+        "the heads read are 0 0 0 1 1 1, and K/V head 2 is never read.",
+    ),
+    "the first K/V head for all": (
+        {"read": reading(lambda i, n, g: 0)},
+        "That is multi-query attention: g - 1 of the K/V heads are never read.",
+    ),
+    "the empty places of the cache attended to": (
+        {"store": all_room},
+        "cache.k is the whole room, with zeros behind the last token, and a key of zeros gets "
+        "weight too: exp(0) is 1. Use what cache.append gives back.",
+    ),
 }
 
 
-def drawn(base, said):
-    """The mistakes of these names, {name: what to say of it}: base with their steps."""
-    return {name: Mistake(base(**MUTATIONS[name]), see) for name, see in said.items()}
+def drawn(base, *names):
+    """The mistakes of these names: base with the steps that MUTATIONS has for each."""
+    return {name: Mistake(base(**MUTATIONS[name][0]), MUTATIONS[name][1]) for name in names}
+
+
+FOLDED = {  # of grouped attention, whose heads are folded into the rows
+    "tokens and heads mixed up": Mistake(
+        scrambled,
+        "The numbers are right, their places are not: you folded from (b, t, n, h), and so cut the "
+        "tokens in place of the heads. Fold q (b, n, t, h) as it comes, without a transpose.",
+    ),
+    "results left folded": Mistake(
+        folded,
+        "All numbers are right, in r·t rows a group. Give them their axes back: reshape to "
+        "(b, n, t, h) and (b, n, t, s).",
+    ),
+    "weights left folded": Mistake(
+        lambda q, k, v: (attend(q, k, v)[0], folded(q, k, v)[1]),
+        "The output is right. The weights need their axes back too: reshape(b, n, t, s).",
+    ),
+}
 
 
 def unmasked(**steps):
