@@ -115,7 +115,7 @@ def stop(server):
     """End a server and whatever it started; at once if it does not end its kernels, then itself."""
     os.killpg(server.pid, signal.SIGTERM)
     try:
-        server.wait(20)
+        server.wait(5)
     except subprocess.TimeoutExpired:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
