@@ -1097,3 +1097,12 @@ def test_a_remark_is_for_who_passed():
     assert examine(PLAYING._replace(remark=None), good).passed
     good.__code__ = (lambda x, times: x).__code__
     assert "Cheap" not in examine(PLAYING, good).message
+
+
+@pytest.mark.parametrize("wrong, whose", [(False, "yours"), (True, "the library's (yours has not")])
+def test_a_lesson_goes_on_with_yours_if_it_passed(capsys, wrong, whose):
+    reference = find("00.group_size").reference
+    yours = (lambda n, g: g) if wrong else (lambda n, g: n // g)
+    result = examine(find("00.group_size"), yours)
+    assert result.mine(yours, reference) is (reference if wrong else yours)
+    assert capsys.readouterr().out.startswith(f"group_size: {whose}")
