@@ -45,6 +45,11 @@ def attend(q, k, v, *, read=None, mask=None, fill=-INF, scale=None, axis=-1, wei
     return give(output, weights, scores) if give else (output, weights)
 
 
+def by_all_heads(q):
+    """The scale 1 / √(n·h), which is 1 / √d_model where d_model = n·h."""
+    return (q.shape[1] * q.shape[-1]) ** -0.5
+
+
 def reading(which, which_v=None):
     """The K/V head which(i, n, g) for query head i; V may be read otherwise."""
 
@@ -119,11 +124,11 @@ MUTATIONS = {  # what attend, or what is around it, does otherwise; how to see t
         "Divide the scores by √h before the softmax; h is q.shape[-1], the width of one head.",
     ),
     "scores divided by √d_model": (
-        {"scale": lambda q: (q.shape[1] * q.shape[-1]) ** -0.5},
+        {"scale": by_all_heads},
         "q·k is a sum of h products, so √h counts, whatever the number of heads; h is q.shape[-1].",
     ),
     "scores divided by √(n·h)": (
-        {"scale": lambda q: (q.shape[1] * q.shape[-1]) ** -0.5},
+        {"scale": by_all_heads},
         "A score is a sum of h products, the share of one head, however many heads there are; h "
         "is q.shape[-1].",
     ),
