@@ -189,5 +189,5 @@ def test_decode_steps_are_timed_where_and_in_what_they_are_asked_for(device):
     form = lambda *x: seen.update((y.device.type, y.dtype) for y in x)  # noqa: E731
     decode_times.time_forms({"": form}, 4, 2, 8, 16, torch.float16, device, repeats=2)
     assert seen == {(device, torch.float16)}
-    if device != "cpu":  # there lesson 07 measures both
-        assert decode_times.bandwidth(device) > 0 and decode_times.peak(torch.bfloat16, device) > 0
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16  # there it takes a minute
+    assert decode_times.bandwidth(device) > 0 and decode_times.peak(dtype, device) > 0

@@ -62,7 +62,7 @@ def test_training_is_the_same_every_time_and_lowers_the_loss(one_thread, monkeyp
         doors.train(model, steps=8, seed=3, watch=lambda step, loss, to=losses: to.append(loss))
         runs.append(losses)
     assert runs[0] == runs[1]
-    assert runs[0][-1] < runs[0][0] - 0.1
+    assert runs[0][-1] < runs[0][0] - 0.5
 
 
 @every_model

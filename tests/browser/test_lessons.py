@@ -197,12 +197,13 @@ def test_lesson_08_reads_a_model_of_the_hub(page, lab, tmp_path):
         choice = page.locator(".widget-dropdown select")
         choice.select_option(name)
         page.get_by_text(f"{name} · MHA, n = 32, g = 32, h = 16. Layer 0: 265.").wait_for()
-        sent = hub.body_bytes
+        before = len(hub.gets("model.safetensors", "cdn"))
         cells = nbformat.read(lab.folder / f"{NAMES['08']}.ipynb", as_version=4).cells
         read = next(i for i, x in enumerate(cells) if x.source == "explorer.read()")
         run_cell(page, read)
-        # 10 rows, a norm, k_proj, v_proj, and some redirects; the header is on the disk
-        assert 264_960 <= hub.body_bytes - sent < 275_000
+        ranges = [x[3]["range"] for x in hub.gets("model.safetensors", "cdn")[before:]]
+        ends = [map(int, x.removeprefix("bytes=").split("-")) for x in ranges]
+        assert sum(last + 1 - first for first, last in ends) == 264_960  # rows, norm, k_ and v_proj
         picture = cell(page, read).locator("img")
         assert "K after RoPE: 32 different maps" in picture.get_attribute("alt")
         save_screenshot(page, "lesson_08_hub")
