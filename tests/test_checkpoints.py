@@ -277,11 +277,57 @@ def test_a_single_number_has_no_rows(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_no_model_of_the_hub(tmp_path):
-    for source in (tmp_path / "no", str(tmp_path / "no"), "./no/model", "~/no-such-folder/model"):
+    for source in (
+        tmp_path / "no",
+        str(tmp_path / "no"),
+        "./no/model",
+        "~/no-such-folder/model",
+        "~no-such-user/model",
+        "$NO_SUCH_VARIABLE/model",
+        r"C:\models\llama",
+        "C:/models/llama",
+        r"\\server\models",
+        "./" + 300 * "long",
+    ):
         with pytest.raises(
             FileNotFoundError, match=r"no folder .*; on the Hub, models are called org/name"
         ):
             open_checkpoint(source)
+
+
+def test_a_path_is_understood_as_it_is_pasted(tmp_path, monkeypatch):
+    folder = write(tmp_path / "my models" / "m", {"x": torch.ones(1)})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("MODELS", str(folder.parent))
+    monkeypatch.chdir(tmp_path)
+    for source in (
+        folder,
+        f"{folder}/",
+        f" '{folder}'\n",
+        f"file://{folder}",
+        "~/my models/m",
+        "$MODELS/m",
+        "my models/m",
+    ):
+        assert open_checkpoint(source).names == ["x"]
+
+
+def test_a_file_of_a_checkpoint_stands_for_its_folder(tmp_path):
+    whole = write(tmp_path / "m", {"x": torch.ones(1)})
+    shards = write_shards(tmp_path / "s", {"1.safetensors": {"a": torch.ones(1)}})
+    (shards / "other.safetensors").write_bytes(b"")
+    for file in ("config.json", "model.safetensors"):
+        assert open_checkpoint(whole / file).name == "m"
+    for file in ("model.safetensors.index.json", "1.safetensors"):
+        assert open_checkpoint(str(shards / file)).names == ["a"]
+    with pytest.raises(
+        ValueError, match=r"other\.safetensors is no file of a checkpoint: give a fol"
+    ):
+        open_checkpoint(shards / "other.safetensors")
+    (whole / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no config\.json in m; there is model"):
+        open_checkpoint(whole / "model.safetensors")
 
 
 def test_a_folder_without_config_or_weights_says_what_there_is(tmp_path):

@@ -3,13 +3,14 @@ import json
 import logging
 import math
 import random
+import re
 import socket
 import threading
 from pathlib import Path
 
 import pytest
 import torch
-from hub_server import COMMIT, SIGNED, Fault, serve
+from hub_server import COMMIT, SIGNED, Fault, Handler, serve
 from huggingface_hub import constants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -55,6 +56,15 @@ def one_line(error):
     assert "\n" not in str(error.value)
     assert error.value.__suppress_context__ or error.value.__context__ is None
     return str(error.value)
+
+
+def raises(error):
+    """What raises an error, whatever it is called with."""
+
+    def function(*args, **kwargs):
+        raise error
+
+    return function
 
 
 def kept(tmp_path):
@@ -212,26 +222,125 @@ def test_a_name_may_have_no_organisation():
     assert parse("https://huggingface.co/gpt2/tree/v1")[1:] == ("gpt2", "v1")
 
 
+ADDRESS = "https://huggingface.co/org/name-1.5B"
+MIRROR = "https://host/artifactory/api/huggingfaceml/repo"
+
+
 @pytest.mark.parametrize(
-    "source",
+    ("source", "revision"),
     [
-        "",
-        "a/b/c",
-        "org/",
-        "org name/x",
-        "https://",
-        "ftp://host/org/name",
-        "https://host/datasets/a/b",
-        "https://me:secret@host/org/name",
-        "org/name@",
-        "../org/name/x",
-        "https://host/",
+        ("org/name-1.5B", "main"),
+        ("org/name-1.5B/", "main"),
+        (" org/name-1.5B\n", "main"),
+        ('"org/name-1.5B",', "main"),
+        ("`org/name-1.5B@v1`", "v1"),
+        ("\ufefforg/name-1.5B\u200b", "main"),
+        ("hf.co/org/name-1.5B", "main"),
+        ("huggingface.co/org/name-1.5B/", "main"),
+        ("www.huggingface.co/org/name-1.5B", "main"),
+        ("HTTP://HuggingFace.co/org/name-1.5B", "main"),
+        ("https://hf.co/models/org/name-1.5B", "main"),
+        ("hf://org/name-1.5B", "main"),
+        ("hf://models/org/name-1.5B@v1/config.json", "v1"),
+        ("hf://org/name-1.5B@refs/pr/1/config.json", "refs/pr/1"),
+        (ADDRESS, "main"),
+        (f"{ADDRESS}@v1", "v1"),
+        (f"{ADDRESS}/tree/main/", "main"),
+        (f"{ADDRESS}/tree/refs/pr/1", "refs/pr/1"),
+        (f"{ADDRESS}/blob/v1/a/config.json?raw=1#L3", "v1"),
+        (f"{ADDRESS}/resolve/v1/model.safetensors?download=true", "v1"),
+        (f"{ADDRESS}/commit/{OTHER}", OTHER),
+        (f"{ADDRESS}/discussions/3", "main"),
+        ("https://huggingface.co/api/models/org/name-1.5B", "main"),
+        (f"{ADDRESS}.git", "main"),
+        (f"git clone {ADDRESS}.git", "main"),
+        ("hf download org/name-1.5B --local-dir x", "main"),
+        ("git@hf.co:org/name-1.5B.git", "main"),
+        ("ssh://git@hf.co:22/org/name-1.5B", "main"),
     ],
 )
-def test_what_is_no_name_is_refused_and_not_repeated(source):
-    with pytest.raises(ValueError, match="this is no model: give org/name") as error:
+def test_what_is_pasted_is_understood(source, revision):
+    assert parse(source) == ("https://huggingface.co", "org/name-1.5B", revision)
+
+
+@pytest.mark.parametrize("page", ["", "/", ".git", "@main", "/tree/main", "/resolve/main/x.json?y"])
+@pytest.mark.parametrize("endpoint", ["http://host:8", "https://host/a", MIRROR])
+def test_a_mirror_may_have_a_prefix(endpoint, page):
+    assert parse(f"{endpoint}/org/name{page}") == (endpoint, "org/name", "main")
+
+
+def test_a_mirror_with_a_prefix_is_read_there(hub, mini, x, monkeypatch):
+    (hub.folder / "org").rename(hub.folder / "prefix")
+    monkeypatch.setattr(Handler, "answer", without_prefix(Handler.answer))
+    checkpoint = open_checkpoint(f"{hub.url}/api/hf/prefix/mini/tree/main")
+    assert torch.equal(checkpoint.tensor("x"), x)
+    assert checkpoint.name == "prefix/mini"
+
+
+def without_prefix(answer):
+    def handle(self):
+        self.path = self.path.removeprefix("/api/hf")
+        return answer(self)
+
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("", "'' is no model: give org/name, the http(s) URL of its page, or a folder"),
+        ("a/b/c", "'a/b/c' is no model: give org/name"),
+        ("org/", "behind the slash comes the name of the model"),
+        ("org name/x", "'org name/x' is no model: ' ' has no place in a name; give org/name"),
+        ("org/\nname", r"'\n' has no place in a name"),
+        ("org/name–1B", "'–' has no place in a name"),
+        ("https://", "give org/name"),
+        ("https://host/", "give org/name"),
+        ("../org/name/x", "give org/name"),
+        ("ftp://host/org/name", "only http(s) addresses are read"),
+        ("s3://me:secret@bucket/org/name", "only http(s) addresses are read"),
+        ("git@github.com:org/name.git", "only http(s) addresses are read"),
+        ("https://host/datasets/a/b", "it is a dataset or a Space"),
+        ("datasets/squad", "it is a dataset or a Space"),
+        ("hf://datasets/a/b", "it is a dataset or a Space"),
+        ("huggingface.co/spaces/a/b", "it is a dataset or a Space"),
+        ("https://huggingface.co/models?search=secret", "that page is about something else"),
+        ("https://me:secret@host/org/name", "leave user name and password out of the address"),
+        ("git clone https://me:secret@hf.co/org/name", "leave user name and password out"),
+        ("https://me:pass/secret@host/org/name", "this is no model: give org/name"),
+        ("me:secret@host/org/name", "this is no model: give org/name"),
+        ("org/na me?token=secret", "' ' has no place in a name"),
+        ("hf_secretsecretsecretsecret", "this is no model: it looks like a token"),
+        ("org/name@", "a branch, tag or commit comes behind @, as in org/name@main"),
+        ("org/name:tag", "a branch, tag or commit comes behind @, as in org/name@main"),
+        ("hf.co/org/name:Q4_K_M", "a branch, tag or commit comes behind @"),
+        ("hf-mirror.com/org/name", "an address begins with https://"),
+        ("localhost:8000/org/name", "an address begins with https://"),
+        ("org/model.safetensors", "there is no such file"),
+    ],
+)
+def test_what_is_no_name_is_told_why(source, why):
+    with pytest.raises(ValueError, match=re.escape(why)) as error:
         parse(source)
     assert "secret" not in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [(None, "None"), (7, "int"), ({"token": "secret"}, "dict"), (b"a/b", "bytes")],
+)
+def test_what_is_no_text_is_told_so(source, what):
+    with pytest.raises(TypeError, match=f"{what} is no model: give org/name") as error:
+        open_checkpoint(source)
+    assert "secret" not in one_line(error)
+
+
+def test_an_endpoint_without_https_is_told_so(monkeypatch):
+    as_the_hub(monkeypatch, "hf-mirror.com")
+    with pytest.raises(
+        ValueError, match=r"HF_ENDPOINT is 'hf-mirror\.com': an address begins with"
+    ):
+        open_checkpoint("org/name")
 
 
 def test_a_model_is_read_at_one_commit_though_main_moves(hub, mini, x):

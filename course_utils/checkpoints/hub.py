@@ -2,13 +2,14 @@
 
 import re
 import threading
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, get_session, parse_ratelimit_headers
 
 from course_utils import did_you_mean
+from course_utils.checkpoints.names import parse
 
 TRIES, SILENT_TRIES = 5, 2  # of one range; of them in a row that bring nothing at all
 TIMEOUT, WAIT, MAX_WAIT = 20, 1, 60  # seconds: without a byte, before the second try, at most
@@ -27,7 +28,7 @@ class Again(Exception):
 
 
 class Hub:
-    """A model on the Hub or a host like it: "org/name", "org/name@revision", or its page's URL.
+    """A model on the Hub or a host like it, by what `names.parse` knows.
 
     `revision` is what addresses ask for, `commit` what the Hub last answered from. A token that
     this machine knows is sent to the Hub only, a given one to the host it was given for, and
@@ -179,22 +180,3 @@ class Hub:
             return []
         self.count(answer.num_bytes_downloaded, 1 + len(answer.history))
         return re.findall(rf'"{key}"\s*:\s*"([^"\n]*)"', answer.text)
-
-
-def parse(source):
-    """(endpoint, name, revision) of a model's name, or of the URL of its page.
-
-    Raises ValueError if it is neither.
-
-    >>> parse("https://huggingface.co/org/name/tree/v1.0")
-    ('https://huggingface.co', 'org/name', 'v1.0')
-    >>> parse("org/name@refs/pr/1")[1:]
-    ('org/name', 'refs/pr/1')
-    """
-    name = r"([\w-][\w.-]*(?:/[\w-][\w.-]*)??)"
-    page = r"(?:/(?:tree|blob|resolve)/([^/?#]+)(?:/[^?#]*)?)?/?(?:[?#].*)?"
-    if url := re.fullmatch(rf"(https?://[\w.-]+(?::\d+)?)/{name}{page}", source):
-        return url[1], url[2], unquote(url[3] or "main")
-    if plain := re.fullmatch(rf"{name}(?:@(.+))?", source):
-        return constants.ENDPOINT, plain[1], unquote(plain[2] or "main")
-    raise ValueError("this is no model: give org/name, the http(s) URL of its page, or a folder")

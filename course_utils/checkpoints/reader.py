@@ -5,6 +5,8 @@ model.safetensors, or several such files and model.safetensors.index.json.
 """
 
 import json
+import os
+import re
 from pathlib import Path
 
 from course_utils.checkpoints.format import (
@@ -17,6 +19,7 @@ from course_utils.checkpoints.format import (
     torch_dtype,
     why_not,
 )
+from course_utils.checkpoints.names import clean
 from course_utils.checkpoints.ranges import Repository
 from course_utils.geometry import from_config
 
@@ -26,28 +29,37 @@ WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 def open_checkpoint(source, token=None):
     """A `Checkpoint` from the Hub, "org/name" or "org/name@revision", from a URL, or from a folder.
 
-    A token is found by itself in HF_TOKEN, after `hf auth login`, or among Colab's secrets.
+    A file of a checkpoint stands for its folder. A token is found by itself in HF_TOKEN, after
+    `hf auth login`, or among Colab's secrets.
 
     Raises FileNotFoundError if there is no such model, PermissionError if it is gated,
-    ConnectionError if it cannot be reached, ValueError if it is broken.
+    ConnectionError if it cannot be reached, ValueError if it is broken, TypeError if it is no text,
+    OSError if there is no room on the disk.
 
     >>> open_checkpoint("./no/such/folder")
     Traceback (most recent call last):
     FileNotFoundError: no folder ./no/such/folder; on the Hub, models are called org/name
     """
-    path = Path(source).expanduser()
-    if path.is_dir():
+    is_path = isinstance(source, os.PathLike)
+    text = os.fspath(source) if is_path else clean(source).removeprefix("file://")
+    path = Path(os.path.expandvars(os.path.expanduser(text)))
+    if os.path.isdir(path):
         return Checkpoint(Folder(path))
-    if isinstance(source, Path) or source.startswith((".", "/", "~")):
-        raise FileNotFoundError(f"no folder {source}; on the Hub, models are called org/name")
-    return Checkpoint(Repository(source, token))
+    if os.path.isfile(path):
+        checkpoint = Checkpoint(Folder(path.parent))
+        if path.name in ("config.json", WHOLE, INDEX, *checkpoint.files.values()):
+            return checkpoint
+        raise ValueError(f"{text} is no file of a checkpoint: give a folder with {WHOLE}")
+    if is_path or re.match(r"[./~$]|[A-Za-z]:[\\/]|.*\\", text):
+        raise FileNotFoundError(f"no folder {text}; on the Hub, models are called org/name")
+    return Checkpoint(Repository(text, token))
 
 
 class Checkpoint:
     """The weights of a model, read when they are asked for; made by `open_checkpoint`.
 
-    `name`, `revision` (the commit; None for a folder), `config` (a dict), `geometry` (ValueError if
-    config is of another kind), `names` and `n_bytes` of all tensors, `why_not` (why keys and values
+    `name`, `revision` (the commit, or None), `config` (a dict), `geometry` (ValueError if config is
+    of another kind), `names` and `n_bytes` of all tensors, `why_not` (why keys and values
     cannot be read, or ""); `bytes_read` and `n_requests` so far, everything included.
     """
 
