@@ -1,7 +1,9 @@
+import errno
 import itertools
 import json
 import logging
 import math
+import os
 import random
 import re
 import socket
@@ -462,6 +464,29 @@ def test_without_network_a_model_that_was_read_opens_still(hub, mini, x, monkeyp
         ConnectionError, match="HF_HUB_OFFLINE is set: unset it, or choose the embedded"
     ):
         checkpoint.tensor("x", [5])
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
+@pytest.mark.parametrize("method", ["mkdir", "write_bytes"])
+def test_a_disk_that_takes_nothing_is_named_with_the_way_out(
+    mini, x, monkeypatch, tmp_path, number, method
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, method, raises(OSError(number, os.strerror(number), "some file")))
+        with pytest.raises(OSError, match="HF_ASSETS_CACHE") as error:
+            open_checkpoint(mini)
+    assert one_line(error) == (
+        f"the folder {tmp_path / 'cache'} cannot be used ({os.strerror(number)}): make room in it, "
+        "or set HF_ASSETS_CACHE to another folder and start Python again"
+    )
+    assert torch.equal(open_checkpoint(mini).tensor("x"), x)
+
+
+def test_a_file_where_the_cache_should_be_is_named(mini, tmp_path):
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(OSError, match=r"cache cannot be used \(a file is in its place\)") as error:
+        open_checkpoint(mini)
+    one_line(error)
 
 
 # ── faults ─────────────────────────────────────────────────────────────────────────────────────

@@ -4,21 +4,20 @@ A range is kept in pieces of at most 4 MiB, each with its SHA-256. A piece is wr
 whole, so that a read that was broken off goes on where it stopped.
 """
 
-import hashlib
-import os
 import re
 import sys
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from urllib.parse import quote
 
-from huggingface_hub import cached_assets_path
 from tqdm import tqdm
 
+from course_utils.checkpoints import disk
 from course_utils.checkpoints.hub import Hub, NoSuchFile
 
 PIECE, PIECES = 4 * 2**20, 16  # bytes; and how many neighbours one request may ask for
-THREADS, is_commit = 8, re.compile("[0-9a-f]{40}").fullmatch  # not a branch or tag
+THREADS, CONFIG = 8, "config.json"
+is_commit = re.compile("[0-9a-f]{40}").fullmatch  # not a branch or tag
 
 
 class Repository:
@@ -31,24 +30,20 @@ class Repository:
     def __init__(self, source, token=None):
         self.hub = Hub(source, token)
         self.name, asked = self.hub.name, self.hub.revision
-        self.folder = self.cache("refs")
+        namespace = f"{self.hub.host}--{self.name}".replace(":", "-")
+        self.folder = disk.make_folder(namespace, "refs")
         self.revision = self.hub.revision = self.resolve(asked)
-        self.folder = self.cache(self.revision)
+        self.folder = disk.make_folder(namespace, self.revision)
 
     bytes_read = property(lambda self: self.hub.bytes_read)
     n_requests = property(lambda self: self.hub.n_requests)
-
-    def cache(self, part):
-        """A folder on the disk, where the Hub's own library keeps what others cache."""
-        namespace = f"{self.hub.host}--{self.name}".replace(":", "-")
-        return cached_assets_path("one-key-many-queries", namespace, part)
 
     def resolve(self, revision):
         """The commit that a branch is at; without a network, that it was at when last seen."""
         if is_commit(revision):
             return revision
         try:
-            list(self.hub.stream("config.json", method="HEAD"))
+            list(self.hub.stream(CONFIG, method="HEAD"))
         except NoSuchFile:
             pass  # this answer names the commit as well
         except ConnectionError:
@@ -143,18 +138,10 @@ class Repository:
         return self.folder / quote(name, safe="")
 
     def load(self, name):
-        """What was kept under a name; None if there is nothing, or it is damaged."""
-        data = self.path(name).read_bytes() if self.path(name).exists() else b""
-        return data[32:] if hashlib.sha256(data[32:]).digest() == data[:32] else None
+        return disk.load(self.path(name))
 
     def keep(self, name, data):
-        """Keep data under a name, whole or not at all."""
-        part = self.path(f"{name}.{os.getpid()}-{threading.get_ident()}.part")
-        try:
-            part.write_bytes(hashlib.sha256(data).digest() + data)
-            part.replace(self.path(name))
-        finally:
-            part.unlink(missing_ok=True)
+        disk.keep(self.path(name), data)
 
 
 def cut(file, first, last):
