@@ -325,7 +325,8 @@ def test_no_network_at_all_is_a_line(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as nowhere:
         host = f"127.0.0.1:{nowhere.getsockname()[1]}"
     chosen = looking_at(f"http://{host}/org/llama")
-    is_fault(chosen, f"no answer from {host} (broke off (ConnectError)): go online, {REMEDY}")
+    why = f"no answer from {host} (connection refused): check the address, or try another network"
+    is_fault(chosen, f"{why}, {REMEDY}")
     still_works(chosen)
 
 

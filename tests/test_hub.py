@@ -7,13 +7,18 @@ import os
 import random
 import re
 import socket
+import ssl
+import subprocess
+import sys
 import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 import torch
-from hub_server import COMMIT, SIGNED, Fault, Handler, serve
-from huggingface_hub import constants
+from hub_server import COMMIT, SIGNED, Fault, Handler, Server, serve
+from huggingface_hub import close_session, constants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_checkpoints import CONFIG, rows_of, same, some_rows, tensors, write, write_shards
@@ -362,11 +367,16 @@ def test_a_model_is_read_at_one_commit_though_main_moves(hub, mini, x):
     assert moved.is_dir()
 
 
-def test_a_host_that_names_no_commit_is_no_hub(hub, mini):
+def test_a_host_that_names_no_commit_is_no_hub(hub, mini, x, monkeypatch):
     hub.commits["org/mini", "main"] = "../../../elsewhere"
     with pytest.raises(ConnectionError, match="names no commit of org/mini; is it a Hub") as error:
         open_checkpoint(mini)
-    one_line(error)
+    assert f"From a mirror, {mini}@COMMIT can be read" in one_line(error)
+    as_the_hub(monkeypatch, hub.url)
+    with pytest.raises(ConnectionError, match="From a mirror, org/mini@COMMIT can be read"):
+        open_checkpoint("org/mini")
+    for source in ("org/mini", mini):
+        assert torch.equal(open_checkpoint(f"{source}@{COMMIT}").tensor("x"), x)
 
 
 # ── the disk ───────────────────────────────────────────────────────────────────────────────────
@@ -499,8 +509,8 @@ def test_offline_fails_after_two_tries_with_the_remedy(hub, mini, tmp_path):
     with pytest.raises(ConnectionError) as error:
         open_checkpoint(f"http://127.0.0.1:{port}/org/mini")
     assert one_line(error) == (
-        f"no answer from 127.0.0.1:{port} (broke off (ConnectError)): go online, "
-        "or choose the embedded model, which needs no network"
+        f"no answer from 127.0.0.1:{port} (connection refused): check the address, or try another "
+        "network, or choose the embedded model, which needs no network"
     )
     assert kept(tmp_path) == []
 
@@ -843,6 +853,293 @@ def test_a_file_too_short_for_its_header_is_broken(hub, mini, size):
     with pytest.raises(ValueError, match=r"^model\.safetensors is broken: it ") as error:
         _ = open_checkpoint(mini).names
     one_line(error)
+
+
+# ── what stands between ────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def between(status, headers=None, body=b"{}", certificate=None):
+    """The address of a server that gives this answer, whatever it is asked for."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def answer(self):
+            self.send_response(status)
+            for key, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(body * (self.command == "GET"))
+
+        do_HEAD = do_GET = do_CONNECT = answer
+
+        def log_message(self, *args):
+            pass
+
+    server = Server(("127.0.0.1", 0), Answer)
+    if certificate:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """What writes a .pem file of a certificate that nobody trusts, and its key."""
+
+    def make(address="127.0.0.1"):
+        path = tmp_path / f"{address}.pem"
+        what = f"-subj /CN=test -addext subjectAltName=IP:{address}"
+        command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 {what} -keyout".split()
+        made = subprocess.run([*command, path], capture_output=True, check=True)
+        path.write_bytes(path.read_bytes() + made.stdout)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """What sets variables that a client is made by; at first there is no proxy."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUEST_METHOD"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+    def set_all(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        close_session()
+
+    set_all()
+    yield set_all
+    close_session()
+
+
+def fault_of(source, kind=ConnectionError, token=None):
+    """What is said when a source cannot be opened."""
+    with pytest.raises(kind) as error:
+        open_checkpoint(source, token=token)
+    assert type(error.value) is kind
+    assert "me:secret" not in str(error.value)
+    return one_line(error)
+
+
+@pytest.fixture
+def nowhere():
+    """A host and port where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return f"127.0.0.1:{port}"
+
+
+IS_HUB = {"X-Repo-Commit": COMMIT}
+OR = ", or choose the embedded model, which needs no network"
+
+
+def test_a_certificate_that_is_not_trusted_is_named_and_the_remedy_works(environment, certificate):
+    path = certificate()
+    with between(200, IS_HUB, certificate=path) as url:
+        host = url.removeprefix("https://")
+        assert fault_of(f"{url}/org/mini") == (
+            f"the certificate of {host} is not trusted (self-signed certificate): set SSL_CERT_FILE "
+            f"to a .pem file of the certificates of your network{OR}"
+        )
+        environment(SSL_CERT_FILE=str(path))
+        assert open_checkpoint(f"{url}/org/mini").revision == COMMIT
+
+
+def test_a_certificate_for_another_name_is_told_so(environment, certificate):
+    path = certificate("127.0.0.2")
+    environment(SSL_CERT_FILE=str(path))
+    with between(200, IS_HUB, certificate=path) as url:
+        said = fault_of(f"{url}/org/mini")
+    assert "IP address mismatch" in said
+    assert f": log in to this network in a browser, or try another{OR}" in said
+
+
+def test_a_certificate_of_another_time_is_the_clocks_fault(environment, monkeypatch):
+    late = ssl.SSLCertVerificationError(1, "of OpenSSL")
+    late.verify_code, late.verify_message = 10, "certificate has expired"
+    monkeypatch.setattr(socket, "create_connection", raises(late))
+    assert "(certificate has expired): set this computer's clock, or" in fault_of("org/mini")
+
+
+def test_certificates_that_are_not_there_are_named(environment, tmp_path):
+    environment(SSL_CERT_FILE=str(tmp_path / "no.pem"))
+    assert fault_of("org/mini") == (
+        f"SSL_CERT_FILE names no certificates ({tmp_path / 'no.pem'}: No such file or directory): "
+        f"correct or unset it{OR}"
+    )
+
+
+def test_a_host_without_tls_is_told_so(environment, hub):
+    said = fault_of(hub.url.replace("http:", "https:") + "/org/mini")
+    assert "(it speaks no TLS): try http:// for https://" in said
+
+
+def test_a_host_that_says_nothing_is_told_from_one_that_hangs_up(environment, monkeypatch):
+    monkeypatch.setattr(hub_module, "TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        why = f"no answer from {host} (nothing came for a while, ReadTimeout): go online, or try"
+        assert fault_of(f"http://{host}/org/mini").startswith(why)
+
+    class HangUp(BaseHTTPRequestHandler):
+        def handle(self):
+            pass
+
+    server = Server(("127.0.0.1", 0), HangUp)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    host = f"127.0.0.1:{server.server_port}"
+    assert f"no answer from {host} (RemoteProtocolError)" in fault_of(f"http://{host}/org/mini")
+    assert f"no answer from {host} (" in fault_of(f"https://{host}/org/mini")
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_host_without_an_address_is_named(environment, monkeypatch):
+    unknown = socket.gaierror(-2, "Name or service not known")
+    monkeypatch.setattr(socket, "create_connection", raises(unknown))
+    assert fault_of("org/mini") == (
+        "no answer from huggingface.co (this name has no address): check it, and that this "
+        f"computer is online{OR}"
+    )
+
+
+@pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.ECONNRESET])
+def test_no_way_to_a_host_is_told_so(environment, monkeypatch, number):
+    monkeypatch.setattr(socket, "create_connection", raises(OSError(number, os.strerror(number))))
+    why = (
+        f"no answer from huggingface.co ({os.strerror(number)}): go online, or try another network"
+    )
+    assert fault_of("org/mini") == why + OR
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("variable", ["{}_proxy", "ALL_PROXY"])
+def test_a_proxy_that_is_not_there_is_named_until_it_is_unset(
+    environment, mini, nowhere, monkeypatch, scheme, variable
+):
+    name = variable.format(scheme).upper()
+    environment(**{name: f"http://me:secret@{nowhere}"})
+    said = fault_of(mini.replace("http", scheme))
+    assert f"through the proxy http://{nowhere} that {name} names (connection refused)" in said
+    assert said.endswith(f": correct or unset {name}{OR}")
+    monkeypatch.delenv(name)  # and no more than that
+    assert open_checkpoint(mini).revision == COMMIT
+
+
+def test_a_proxy_without_tls_is_told_so(environment, nowhere):
+    with between(200) as proxy:
+        environment(HTTPS_PROXY=proxy.replace("http:", "https:"))
+        said = fault_of(f"https://{nowhere}/org/mini")
+    assert f"(it speaks no TLS): write HTTPS_PROXY with http://{OR}" in said
+
+
+def test_a_proxy_needs_no_scheme(environment, nowhere):
+    with between(200, IS_HUB) as proxy:
+        environment(HTTP_PROXY=proxy.removeprefix("http://"))
+        assert open_checkpoint(f"http://{nowhere}/org/mini").revision == COMMIT
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_wants_a_password_is_told_so(environment, nowhere, scheme):
+    name = f"{scheme}_PROXY".upper()
+    with between(407) as proxy:
+        environment(**{name: proxy.replace("//", "//me:secret@")})
+        said = fault_of(f"{scheme}://{nowhere}/org/mini")
+    assert said.endswith(
+        f": a proxy wants a password: set {name} to http://user:password@host:port{OR}"
+    )
+    assert "407" in said
+
+
+def test_a_proxy_that_refuses_is_told_so(environment, nowhere):
+    with between(403) as proxy:
+        environment(HTTPS_PROXY=proxy)
+        said = fault_of(f"https://{nowhere}/org/mini")
+    assert f"through the proxy {proxy} (403 Forbidden): correct or unset HTTPS_PROXY" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "remedy"),
+    [
+        ("ALL_PROXY", "socks5://me:secret@127.0.0.1:9", "pip install socksio"),
+        ("HTTPS_PROXY", "socks4://me:secret@127.0.0.1:9", "write http://host:port"),
+        ("HTTP_PROXY", "proxy:port", "write http://host:port"),
+        ("http_proxy", "http://me:secret@proxy:port", "write http://host:port"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named(environment, monkeypatch, name, address, remedy):
+    monkeypatch.setitem(sys.modules, "socksio", None)  # as if it were not there
+    environment(**{name: address})
+    shown = address.replace("me:secret@", "")
+    assert fault_of("org/mini") == (
+        f"{name} names a proxy that cannot be used, {shown}: {remedy}, or unset {name}{OR}"
+    )
+
+
+@pytest.mark.parametrize("token", [None, "hf_good"])
+@pytest.mark.parametrize(
+    ("status", "headers", "words"),
+    [
+        (403, {}, "answered 403, not as the Hub does: a firewall may block it"),
+        (403, {"X-Request-Id": "1"}, "answered 403, not as the Hub does: a firewall may block it"),
+        (401, {}, "answered 401, not as the Hub does: it wants a login"),
+        (407, {}, "answered 407, not as the Hub does: a proxy wants a password: set HTTP_PROXY"),
+        (511, {}, "answered 511, not as the Hub does: this network wants you to log in"),
+        (200, {"Content-Type": "text/html"}, "answered with a web page, not as the Hub does"),
+    ],
+)
+def test_what_is_not_the_hubs_answer_is_not_the_tokens_fault(
+    environment, tmp_path, status, headers, words, token
+):
+    with between(status, headers, b"<html>log in</html>") as url:
+        for source in (f"{url}/org/mini", f"{url}/org/mini@{COMMIT}"):
+            assert words in fault_of(source, token=token)
+    assert kept(tmp_path) == []
+
+
+def test_a_web_page_does_not_close_what_was_read(hub, mini, x, monkeypatch):
+    open_checkpoint(mini).tensor("x")
+    hub.extra_headers = {"Content-Type": "text/html; charset=utf-8"}
+    assert torch.equal(open_checkpoint(mini).tensor("x"), x)
+
+
+def test_a_firewall_before_the_other_host_is_told_so(hub, mini):
+    with between(403, {"Content-Type": "text/html"}) as hub.cdn:
+        with pytest.raises(ConnectionError, match="not as the Hub does: a firewall") as error:
+            open_checkpoint(mini).tensor("x")
+        assert one_line(error).startswith(hub.cdn.removeprefix("http://"))
+
+
+def test_a_refusal_of_the_hub_is_in_its_words():
+    words = {"X-Error-Message": "Access to this resource is disabled."}
+    with between(403, words) as url:
+        said = fault_of(f"{url}/org/mini", PermissionError, token="hf_good")
+        assert "does not accept your token (403): Access to this resource is disabled." in said
+        assert "answered 403 (Access to this resource is disabled.)" in fault_of(f"{url}/org/mini")
+
+
+def test_the_password_of_an_endpoint_is_not_repeated(monkeypatch):
+    for status, headers in ((200, {}), (403, {}), (403, {"X-Error-Code": "GatedRepo"})):
+        with between(status, headers) as url:
+            as_the_hub(monkeypatch, url.replace("//", "//me:secret@"))
+            kind = PermissionError if headers else ConnectionError
+            assert url.removeprefix("http://") in fault_of("org/mini", kind)
+
+
+@pytest.mark.parametrize("status", [405, 501])
+def test_where_head_is_not_known_get_is_asked(hub, mini, x, status):
+    hub.faults.append(Fault("config.json", status=status, method="HEAD"))
+    checkpoint = open_checkpoint(mini)
+    assert torch.equal(checkpoint.tensor("x"), x)
+    assert checkpoint.revision == COMMIT
+    assert checkpoint.bytes_read == hub.body_bytes
+    assert checkpoint.n_requests == len(hub.seen)
 
 
 # ── the address on the other host ──────────────────────────────────────────────────────────────

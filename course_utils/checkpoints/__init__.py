@@ -2,7 +2,8 @@
 
 layers says which tensors a model, or one layer of it, needs, and makes it; reader asks format which
 bytes those are, and reads them from a folder, or through ranges, which keeps on the disk what hub
-brings; conversion gives a folder fewer K/V heads. names knows what people call a model.
+brings; conversion gives a folder fewer K/V heads. names knows what people call a model, connection
+what may stand between them and the Hub.
 """
 
 from course_utils.checkpoints.conversion import convert_checkpoint

@@ -6,16 +6,16 @@ from urllib.parse import urlsplit
 
 from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
-from huggingface_hub.utils import build_hf_headers, get_session, parse_ratelimit_headers
+from huggingface_hub.utils import build_hf_headers, parse_ratelimit_headers
 
 from course_utils import did_you_mean
+from course_utils.checkpoints.connection import ELSEWHERE, OR, explain, refused, session
 from course_utils.checkpoints.names import parse
 
 TRIES, SILENT_TRIES = 5, 2  # of one range; of them in a row that bring nothing at all
 TIMEOUT, WAIT, MAX_WAIT = 20, 1, 60  # seconds: without a byte, before the second try, at most
 MAX_FILE = 100_000_000  # bytes of a file that is read as a whole
 BUSY = (408, 429, 500, 502, 503, 504)
-OR = "or choose the embedded model, which needs no network"
 LOGIN = "HF_TOKEN in the environment, `hf auth login` or a Colab secret HF_TOKEN, never in a cell"
 
 
@@ -24,7 +24,10 @@ class NoSuchFile(FileNotFoundError):
 
 
 class Again(Exception):
-    """Why to ask again, after how many seconds (None: no answer came), where (None: the Hub)."""
+    """Why to ask again, after how many seconds, where (None: the Hub), what to do if it fails.
+
+    The seconds are None if no answer came.
+    """
 
 
 class Hub:
@@ -37,7 +40,8 @@ class Hub:
 
     def __init__(self, source, token=None):
         self.endpoint, self.name, self.revision = parse(source)
-        self.host, self.commit = urlsplit(self.endpoint).netloc, ""
+        self.site, self.commit = re.sub("(?<=//)[^/]*@", "", self.endpoint), ""
+        self.host = urlsplit(self.site).netloc
         self.sizes, self.places = {}, {}  # file → its bytes; the address it was last sent from
         if token and not re.fullmatch("[!-~]+", token):
             raise ValueError("the token is damaged: copy it again, without spaces or line breaks")
@@ -49,7 +53,7 @@ class Hub:
         """The bytes first to last of a file, or all of it, as they come; cut short, it goes on.
 
         Raises ConnectionError, PermissionError or FileNotFoundError: one line, with the remedy.
-        Ends early when `stop`, a threading.Event, is set.
+        Ends early when `stop`, a threading.Event, is set. A HEAD that fails is followed by GET.
         """
         at, end, place = first, MAX_FILE if last is None else last + 1, self.places.get(file)
         silent, pause, stop = 0, 0, stop or threading.Event()
@@ -67,16 +71,16 @@ class Hub:
                         return
                 if last is None or at == end:
                     return
-                raise Again("sent less than it said", None, None)
+                raise Again(f"{self.host} sent less than it said", None, None, ELSEWHERE)
             except Again as again:
-                why, pause, place = again.args
+                (why, pause, place, remedy), method = again.args, "GET"
             silent = silent + 1 if pause is None and at == before else 0
             if silent == SILENT_TRIES:
-                raise ConnectionError(f"no answer from {self.host} ({why}): go online, {OR}")
+                raise ConnectionError(f"{why}: {remedy}, {OR}")
             pause = max(pause or 0, WAIT * 2**attempt)
             if pause > MAX_WAIT:
-                raise ConnectionError(f"{self.host} {why}: run it again in {pause} s, {OR}")
-        raise ConnectionError(f"{self.host} {why}, {TRIES} times: run it again later, {OR}")
+                raise ConnectionError(f"{why}: run it again in {pause} s, {OR}")
+        raise ConnectionError(f"{why}, {TRIES} times: run it again later, {OR}")
 
     def request(self, method, file, at, last, place):
         """What one request brings of a file; Again if another may bring the rest."""
@@ -87,8 +91,9 @@ class Hub:
         if at > 0 or last is not None:
             headers["range"] = f"bytes={at}-{'' if last is None else last}"
         self.count(n_requests=1)
+        answer = None
         try:
-            with get_session().stream(method, url, headers=headers, timeout=TIMEOUT) as answer:
+            with session().stream(method, url, headers=headers, timeout=TIMEOUT) as answer:
                 self.check_answer(answer, file, place)
                 if "range" in headers:
                     self.check_range(answer, file, at, last)
@@ -98,7 +103,9 @@ class Hub:
         except OfflineModeIsEnabled:
             raise ConnectionError(f"HF_HUB_OFFLINE is set: unset it, {OR}") from None
         except HTTPError as error:
-            raise Again(f"broke off ({type(error).__name__})", None, None) from None
+            broken = f"{self.host} broke off ({type(error).__name__})", ELSEWHERE
+            why, remedy = broken if answer else explain(error)
+            raise Again(why, None, None, remedy) from None
 
     def count(self, n_bytes=0, n_requests=0):
         with self.lock:
@@ -108,6 +115,8 @@ class Hub:
     def check_answer(self, answer, file, place):
         """Note where an answer came from; raise what its status means, Again if it may change."""
         chain, status = [*answer.history, answer], answer.status_code  # redirects answer as well
+        if status < 400 and (why := refused(answer)):
+            raise ConnectionError(f"{why}, {OR}")
         self.count(sum(x.num_bytes_downloaded for x in answer.history), len(answer.history))
         commits = [x.headers.get("x-repo-commit") for x in chain]
         self.commit = next(filter(None, commits), self.commit)
@@ -121,9 +130,12 @@ class Hub:
             rate = parse_ratelimit_headers(answer.headers)  # the Hub's own way to say Retry-After
             pause = str(rate.reset_in_seconds) if rate and rate.remaining == 0 else ""
             pause = answer.headers.get("retry-after", pause)
-            raise Again(f"answered {status}", int(pause) if pause.isdigit() else 0, place)
+            pause = int(pause) if pause.isdigit() else 0
+            raise Again(f"{self.host} answered {status}", pause, place, "")
+        if status in (405, 501) and answer.request.method == "HEAD":
+            raise Again(f"{self.host} answered {status}", 0, place, "")
         if status >= 400:
-            expired = Again("sent us to an address that has expired", 0, None)
+            expired = Again(f"{self.host} sent us to an address that has expired", 0, None, "")
             raise expired if place else self.refusal(answer, file)
 
     def check_range(self, answer, file, at, last):
@@ -147,7 +159,10 @@ class Hub:
     def refusal(self, answer, file):
         """The error that a status of 400 or more means."""
         status, code = answer.status_code, answer.headers.get("x-error-code")
-        page, token = f"{self.endpoint}/{self.name}", "authorization" in self.headers
+        page, token = f"{self.site}/{self.name}", "authorization" in self.headers
+        said = answer.headers.get("x-error-message", "")
+        if why := refused(answer):
+            return ConnectionError(f"{why}, {OR}")
         if status == 416:
             return ValueError(f"{file} is broken: it has none of the bytes that are needed")
         if code == "EntryNotFound":
@@ -161,21 +176,23 @@ class Hub:
             return PermissionError(f"{self.name} is {who}: ask for access at {page}, {how}")
         if status in (401, 403) and token and code != "RepoNotFound" and not answer.history:
             return PermissionError(
-                f"{self.host} does not accept your token ({status}): make a new one at "
-                f"{self.endpoint}/settings/tokens, and give it by {LOGIN}"
+                f"{self.host} does not accept your token ({status}): "
+                f"{f'{said} ' * (status == 403)}make a new one at "
+                f"{self.site}/settings/tokens, and give it by {LOGIN}"
             )
         if code == "RepoNotFound" or (status in (401, 404) and not answer.history):
             word = re.split(r"[-_.]", self.name.split("/")[-1])[0]
             found = [y for x in (word, word[:3]) for y in self.ask(f"models?search={x}", "id")]
             hint = did_you_mean(self.name, found, "look for its name in the list of models")
             return FileNotFoundError(f"no model {self.name} on {self.host}; {hint}")
-        return ConnectionError(f"{answer.url.host} answered {status}: run it again later, {OR}")
+        what = f"{answer.url.host} answered {status}{f' ({said})' if said else ''}"
+        return ConnectionError(f"{what}: run it again later, {OR}")
 
     def ask(self, path, key):
         """The texts under a key in what the Hub's API says; none if it does not answer."""
         try:
             url = f"{self.endpoint}/api/{path}"
-            answer = get_session().get(url, headers=self.headers, timeout=TIMEOUT)
+            answer = session().get(url, headers=self.headers, timeout=TIMEOUT)
         except (HTTPError, OSError):  # it only helps a message, which is about something else
             return []
         self.count(answer.num_bytes_downloaded, 1 + len(answer.history))

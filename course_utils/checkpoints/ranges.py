@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from urllib.parse import quote
 
+from huggingface_hub import close_session, constants
 from tqdm import tqdm
 
 from course_utils.checkpoints import disk
@@ -47,11 +48,16 @@ class Repository:
         except NoSuchFile:
             pass  # this answer names the commit as well
         except ConnectionError:
+            close_session()  # a new one will see the environment as it is then
             if seen := self.load(revision):
                 return seen.decode()
             raise
         if not is_commit(self.hub.commit):
-            raise ConnectionError(f"{self.hub.host} names no commit of {self.name}; is it a Hub?")
+            where = "" if self.hub.endpoint == constants.ENDPOINT else f"{self.hub.site}/"
+            raise ConnectionError(
+                f"{self.hub.host} names no commit of {self.name}; is it a Hub? From a mirror, "
+                f"{where}{self.name}@COMMIT can be read, with the 40 characters of a commit"
+            )
         self.keep(revision, self.hub.commit.encode())
         return self.hub.commit
 
