@@ -31,6 +31,7 @@ def no_other_network(monkeypatch, tmp_path):
     monkeypatch.setattr(socket, "create_connection", only_loopback)
     for module in (constants, _cache_assets):
         monkeypatch.setattr(module, "HF_ASSETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "downloads"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)  # a request of its own, once
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):

@@ -499,6 +499,93 @@ def test_a_file_where_the_cache_should_be_is_named(mini, tmp_path):
     one_line(error)
 
 
+# ── the disk of the Hub's own library ──────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def downloaded(tmp_path, x):
+    """The folder of the model mini where transformers or `hf download` have put it."""
+    model = tmp_path / "downloads" / "models--org--mini"
+    for branch in ("main", "refs/pr/1"):
+        (model / "refs" / branch).parent.mkdir(parents=True, exist_ok=True)
+        (model / "refs" / branch).write_text(COMMIT)
+    return write(model / "snapshots" / COMMIT, {"x": x, "y": x[:2] + 1})
+
+
+@pytest.fixture(params=["HF_HUB_OFFLINE", "no network"])
+def offline(hub, monkeypatch, request):
+    """No way to the Hub, and what is said of it."""
+    if request.param == "no network":
+        as_the_hub(monkeypatch, "http://127.0.0.1:9")
+        return r"no answer from 127.0.0.1:9 \(connection refused\)"
+    as_the_hub(monkeypatch, hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return "HF_HUB_OFFLINE is set: unset it"
+
+
+@pytest.mark.parametrize("revision", ["", "@main", "@refs/pr/1", f"@{COMMIT}"])
+def test_what_is_downloaded_is_read_without_network(downloaded, offline, hub, x, revision):
+    checkpoint = open_checkpoint(f"org/mini{revision}")
+    assert (checkpoint.name, checkpoint.revision) == ("org/mini", COMMIT)
+    assert checkpoint.names == ["x", "y"]
+    assert checkpoint.price({"x": None}) == 0
+    assert torch.equal(checkpoint.tensor("x", [7, 2]), x[[7, 2]])
+    assert (checkpoint.bytes_read, hub.seen) == (0, [])
+
+
+def test_a_branch_that_is_not_downloaded_is_not_taken_for_another(downloaded, offline):
+    with pytest.raises(ConnectionError, match=offline) as error:
+        open_checkpoint("org/mini@v2")
+    one_line(error)
+
+
+def test_what_is_downloaded_in_part_says_what_is_missing(downloaded, offline, x):
+    (downloaded / WEIGHTS).unlink()
+    missing = "{} of org/mini is not on this disk, and "
+    with pytest.raises(ConnectionError, match=missing.format(WEIGHTS) + offline) as error:
+        open_checkpoint("org/mini")
+    one_line(error)
+    write_shards(downloaded, {"1.safetensors": {"a": x}, "2.safetensors": {"b": x + 1}})
+    (downloaded / "2.safetensors").unlink()
+    checkpoint = open_checkpoint("org/mini")
+    assert torch.equal(checkpoint.tensor("a"), x)
+    with pytest.raises(ConnectionError, match=missing.format("2.safetensors") + offline) as error:
+        checkpoint.tensor("b")
+    one_line(error)
+
+
+def test_what_we_have_read_ourselves_goes_first(hub, mini, x, downloaded, monkeypatch):
+    as_the_hub(monkeypatch, hub.url)
+    (downloaded / WEIGHTS).rename(downloaded / "later")
+    open_checkpoint("org/mini").tensor("x", [4])
+    write(downloaded, {"x": -x, "y": x[:2] + 1})
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    checkpoint = open_checkpoint("org/mini")
+    assert torch.equal(checkpoint.tensor("x", [4]), x[[4]])
+    assert torch.equal(checkpoint.tensor("x", [5]), -x[[5]])
+
+
+def test_what_is_downloaded_is_not_fetched_again(hub, mini, x, downloaded, monkeypatch):
+    as_the_hub(monkeypatch, hub.url)
+    assert torch.equal(open_checkpoint("org/mini").tensor("x"), x)
+    assert [y[1] for y in hub.seen] == ["HEAD"]
+    hub.commits["org/mini", "main"] = OTHER  # and of another commit nothing is there
+    assert torch.equal(open_checkpoint("org/mini").tensor("x"), x)
+    assert hub.gets(WEIGHTS, "cdn")
+
+
+def test_a_model_of_another_host_is_not_what_is_downloaded(hub, mini, downloaded):
+    write(downloaded, {"x": torch.zeros(40, 25)})
+    assert open_checkpoint(mini).tensor("x").any()
+
+
+def test_a_folder_of_downloads_has_the_name_of_its_model(downloaded, x):
+    for folder in (downloaded, downloaded.parents[1], downloaded.parent):
+        checkpoint = open_checkpoint(folder)
+        assert (checkpoint.name, checkpoint.revision) == ("org/mini", COMMIT)
+        assert torch.equal(checkpoint.tensor("x"), x)
+
+
 # ── faults ─────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -1,5 +1,7 @@
 """Byte ranges of a model on the Hub: over HTTP once, from the disk ever after.
 
+Files that the Hub's own library has put on the disk are read there.
+
 A range is kept in pieces of at most 4 MiB, each with its SHA-256. A piece is written when it is
 whole, so that a read that was broken off goes on where it stopped.
 """
@@ -14,7 +16,9 @@ from huggingface_hub import close_session, constants
 from tqdm import tqdm
 
 from course_utils.checkpoints import disk
+from course_utils.checkpoints.folders import snapshot_file
 from course_utils.checkpoints.hub import Hub, NoSuchFile
+from course_utils.checkpoints.names import HUB
 
 PIECE, PIECES = 4 * 2**20, 16  # bytes; and how many neighbours one request may ask for
 THREADS, CONFIG = 8, "config.json"
@@ -39,18 +43,35 @@ class Repository:
     bytes_read = property(lambda self: self.hub.bytes_read)
     n_requests = property(lambda self: self.hub.n_requests)
 
+    def local(self, file):
+        """Where the Hub's own library has a file of this commit on the disk; None if nowhere."""
+        same = self.hub.endpoint in (constants.ENDPOINT, HUB)  # to the library they are
+        return snapshot_file(self.name, file, self.hub.revision) if same else None
+
+    def stream(self, file, *args, **kwargs):
+        """As `Hub.stream`; if that fails for a model that is on the disk in part, say so."""
+        try:
+            yield from self.hub.stream(file, *args, **kwargs)
+        except ConnectionError as error:
+            if file == CONFIG or self.bytes_read:
+                raise
+            what = f"{file.removesuffix('.index.json')} of {self.name} is not on this disk"
+            raise ConnectionError(f"{what}, and {error}") from None
+
     def resolve(self, revision):
         """The commit that a branch is at; without a network, that it was at when last seen."""
         if is_commit(revision):
             return revision
         try:
-            list(self.hub.stream(CONFIG, method="HEAD"))
+            list(self.stream(CONFIG, method="HEAD"))
         except NoSuchFile:
             pass  # this answer names the commit as well
         except ConnectionError:
             close_session()  # a new one will see the environment as it is then
             if seen := self.load(revision):
                 return seen.decode()
+            if config := self.local(CONFIG):
+                return config.parent.name
             raise
         if not is_commit(self.hub.commit):
             where = "" if self.hub.endpoint == constants.ENDPOINT else f"{self.hub.site}/"
@@ -67,19 +88,23 @@ class Repository:
 
     def size(self, file):
         """The bytes of a file; each answer with a part of it says how many."""
+        if path := self.local(file):
+            return path.stat().st_size
         if (size := self.load(f"{file}.size")) is None:
             if file not in self.hub.sizes:
-                list(self.hub.stream(file, 0, 0))
+                list(self.stream(file, 0, 0))
             self.keep(f"{file}.size", size := str(self.hub.sizes[file]).encode())
         return int(size)
 
     def read(self, file):
         """All bytes of a file; None if there is no such file."""
-        if (data := self.load(file)) is None:
+        if (data := self.load(file)) is None and (path := self.local(file)):
+            return path.read_bytes()
+        if data is None:
             data = bytearray()
             try:
                 with progress(file) as bar:
-                    for chunk in self.hub.stream(file):
+                    for chunk in self.stream(file):
                         data += chunk
                         bar.update(len(chunk))
             except NoSuchFile:
@@ -90,7 +115,8 @@ class Repository:
     def missing(self, ranges):
         """How many bytes of ranges (file, first, last), both included, are not on the disk."""
         pieces = [piece for one in ranges for piece in cut(*one)]
-        return sum(n_bytes(x) for x in pieces if not self.path(piece_name(x)).exists())
+        absent = [x for x in pieces if not self.path(piece_name(x)).exists()]
+        return sum(n_bytes(x) for x in absent if not self.local(x[0]))
 
     def read_ranges(self, ranges):
         """The bytes of each range (file, first, last), both included, as a bytearray."""
@@ -108,7 +134,11 @@ class Repository:
 
     def fill(self, piece, place):
         """Copy a piece from the disk to its place; False if it is not there."""
-        if (data := self.load(piece_name(piece))) is not None:
+        if (data := self.load(piece_name(piece))) is None and (path := self.local(piece[0])):
+            with path.open("rb") as f:
+                f.seek(piece[1])
+                return f.readinto(place) == len(place)
+        if data is not None:
             place[:] = data
         return data is not None
 
@@ -131,7 +161,7 @@ class Repository:
     def fetch(self, run, stop, arrived):
         """Bring neighbouring pieces to the disk, each when it is whole; note what has arrived."""
         (file, first, _), last, data = run[0], run[-1][2], bytearray()
-        for chunk in self.hub.stream(file, first, last, stop=stop):
+        for chunk in self.stream(file, first, last, stop=stop):
             arrived.append(len(chunk))
             data += chunk
             while len(data) > n_bytes(run[0]):  # what is last is whole when the answer is

@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 
+from course_utils.checkpoints.folders import Folder
 from course_utils.checkpoints.format import (
     byte_range,
     header_length,
@@ -67,7 +68,9 @@ class Checkpoint:
         self.source, self.name, self.revision = source, source.name, source.revision
         self.headers = {}  # file → its first bytes, as far as its header goes, and the header
         self.config = json_object(self.read("config.json"), "config.json")
-        self.index = json_object(source.read(INDEX) or b"{}", INDEX)
+        is_whole = source.local(WHOLE) and not source.local(INDEX)  # then it may be offline
+        index = None if is_whole else source.read(INDEX)
+        self.index = json_object(index or b"{}", INDEX)
         self.files = self.index.get("weight_map", {})  # tensor → file; empty if there is one file
         if not isinstance(self.files, dict) or not all(map(is_weights, self.files.values())):
             raise ValueError(f"{INDEX} is broken: its weight_map must name a file for each tensor")
@@ -156,39 +159,6 @@ class Checkpoint:
         if (data := self.source.read(file)) is None:
             raise not_there(self.source, file)
         return data
-
-
-class Folder:
-    """A folder on this machine, read by the same names as `ranges.Repository`."""
-
-    revision, n_requests = None, 0
-
-    def __init__(self, path):
-        self.path, self.name, self.bytes_read = path, path.resolve().name, 0
-
-    def files(self):
-        return sorted(x.name for x in self.path.iterdir() if x.is_file())
-
-    def size(self, file):
-        return (self.path / file).stat().st_size
-
-    def read(self, file):
-        return self.read_range(file, 0, self.size(file) - 1) if file in self.files() else None
-
-    def read_ranges(self, ranges):
-        return [self.read_range(*x) for x in ranges]
-
-    def read_range(self, file, first, last):
-        with (self.path / file).open("rb") as f:
-            f.seek(first)
-            n = f.readinto(data := bytearray(last + 1 - first))
-        self.bytes_read += n
-        if n < len(data):
-            raise ValueError(f"{file} is broken: it ends before byte {last}, after {first + n}")
-        return data
-
-    def missing(self, ranges):
-        return sum(last + 1 - first for _, first, last in ranges)
 
 
 def is_weights(file):
