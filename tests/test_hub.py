@@ -332,6 +332,12 @@ def test_what_is_no_name_is_told_why(source, why):
     assert "secret" not in one_line(error)
 
 
+@pytest.mark.parametrize("source", ["", " \n", "''"])
+def test_nothing_is_not_the_folder_one_is_in(source):
+    with pytest.raises(ValueError, match="'' is no model: give org/name"):
+        open_checkpoint(source)
+
+
 @pytest.mark.parametrize(
     ("source", "what"),
     [(None, "None"), (7, "int"), ({"token": "secret"}, "dict"), (b"a/b", "bytes")],

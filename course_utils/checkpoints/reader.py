@@ -43,12 +43,12 @@ def open_checkpoint(source, token=None):
     """
     is_path = isinstance(source, os.PathLike)
     text = os.fspath(source) if is_path else clean(source).removeprefix("file://")
-    path = Path(os.path.expandvars(os.path.expanduser(text)))
+    path = os.path.expandvars(os.path.expanduser(text))
     if os.path.isdir(path):
-        return Checkpoint(Folder(path))
+        return Checkpoint(Folder(Path(path)))
     if os.path.isfile(path):
-        checkpoint = Checkpoint(Folder(path.parent))
-        if path.name in ("config.json", WHOLE, INDEX, *checkpoint.files.values()):
+        checkpoint = Checkpoint(Folder(Path(path).parent))
+        if Path(path).name in ("config.json", WHOLE, INDEX, *checkpoint.files.values()):
             return checkpoint
         raise ValueError(f"{text} is no file of a checkpoint: give a folder with {WHOLE}")
     if is_path or re.match(r"[./~$]|[A-Za-z]:[\\/]|.*\\", text):
