@@ -7,7 +7,7 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.utils import _cache_assets
 
-from course_utils.checkpoints import hub
+from course_utils.checkpoints import disk, hub
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def no_other_network(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "downloads"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)  # a request of its own, once
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", *disk.OWN):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(hub, "WAIT", 0.01)
     monkeypatch.setattr(hub, "TIMEOUT", 5)

@@ -6,6 +6,7 @@ import math
 import os
 import random
 import re
+import runpy
 import socket
 import ssl
 import subprocess
@@ -23,8 +24,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_checkpoints import CONFIG, rows_of, same, some_rows, tensors, write, write_shards
 
+from course_utils.checkpoints import disk, open_checkpoint, ranges
 from course_utils.checkpoints import hub as hub_module
-from course_utils.checkpoints import open_checkpoint, ranges
 from course_utils.checkpoints.hub import Hub, parse
 
 WEIGHTS = "model.safetensors"
@@ -489,13 +490,24 @@ def test_a_disk_that_takes_nothing_is_named_with_the_way_out(
 ):
     with monkeypatch.context() as patch:
         patch.setattr(Path, method, raises(OSError(number, os.strerror(number), "some file")))
-        with pytest.raises(OSError, match="HF_ASSETS_CACHE") as error:
+        with pytest.raises(OSError, match="HF_HOME") as error:
             open_checkpoint(mini)
     assert one_line(error) == (
         f"the folder {tmp_path / 'cache'} cannot be used ({os.strerror(number)}): make room in it, "
-        "or set HF_ASSETS_CACHE to another folder and start Python again"
+        "or set HF_HOME to another folder and start Python again"
     )
     assert torch.equal(open_checkpoint(mini).tensor("x"), x)
+
+
+@pytest.mark.parametrize("variable", ["HF_HOME", *sorted(disk.OWN)])
+def test_the_variable_that_is_named_moves_the_cache(mini, monkeypatch, tmp_path, variable):
+    monkeypatch.setenv(variable, str(tmp_path / "cache"))
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(OSError, match="cannot be used") as error:
+        open_checkpoint(mini)
+    monkeypatch.setenv(re.search(r"set (\w+) to", one_line(error))[1], str(tmp_path / "new"))
+    again = runpy.run_path(constants.__file__)["HF_ASSETS_CACHE"]
+    assert Path(again).is_relative_to(tmp_path / "new")
 
 
 def test_a_file_where_the_cache_should_be_is_named(mini, tmp_path):

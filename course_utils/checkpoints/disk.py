@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from huggingface_hub import cached_assets_path, constants
 
+OWN = {"HF_ASSETS_CACHE", "HUGGINGFACE_ASSETS_CACHE"}  # if one is set, HF_HOME moves nothing here
+
 
 def make_folder(namespace, part):
     """A folder where the Hub's own library keeps what others cache; OSError if it cannot be."""
@@ -39,7 +41,8 @@ def writable():
         yield
     except (OSError, ValueError) as error:  # ValueError: the library has found a file there
         why = getattr(error, "strerror", None) or "a file is in its place"
+        variable = "HF_ASSETS_CACHE" if OWN & os.environ.keys() else "HF_HOME"
         raise OSError(
             f"the folder {constants.HF_ASSETS_CACHE} cannot be used ({why}): make room in it, or "
-            "set HF_ASSETS_CACHE to another folder and start Python again"
+            f"set {variable} to another folder and start Python again"
         ) from None
