@@ -357,7 +357,7 @@ def test_an_endpoint_without_https_is_told_so(monkeypatch):
         open_checkpoint("org/name")
 
 
-def test_a_model_is_read_at_one_commit_though_main_moves(hub, mini, x):
+def test_a_model_is_read_at_one_commit_though_main_moves(hub, mini, x, monkeypatch):
     hub.commits["org/mini", "main"] = "a" * 40
     checkpoint = open_checkpoint(mini)
     assert checkpoint.revision == "a" * 40
@@ -372,6 +372,8 @@ def test_a_model_is_read_at_one_commit_though_main_moves(hub, mini, x):
     assert again.revision == "b" * 40
     assert torch.equal(again.tensor("x"), -x)
     assert moved.is_dir()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert open_checkpoint(mini).revision == "b" * 40
 
 
 def test_a_host_that_names_no_commit_is_no_hub(hub, mini, x, monkeypatch):
@@ -508,6 +510,21 @@ def test_the_variable_that_is_named_moves_the_cache(mini, monkeypatch, tmp_path,
     monkeypatch.setenv(re.search(r"set (\w+) to", one_line(error))[1], str(tmp_path / "new"))
     again = runpy.run_path(constants.__file__)["HF_ASSETS_CACHE"]
     assert Path(again).is_relative_to(tmp_path / "new")
+
+
+def test_a_cache_that_cannot_be_written_to_is_read(mini, monkeypatch):
+    wanted = {"x": [7, 2], "y": None}
+    first = open_checkpoint(mini).tensors(wanted)
+    read_only = raises(OSError(errno.EROFS, os.strerror(errno.EROFS)))
+    with monkeypatch.context() as patch:
+        for place, name in ((Path, "write_bytes"), (Path, "replace"), (os, "mkdir")):
+            patch.setattr(place, name, read_only)
+        checkpoint = open_checkpoint(mini)
+        found = checkpoint.tensors(wanted)
+        with pytest.raises(OSError, match="HF_HOME") as error:
+            checkpoint.tensor("x", [3])
+    assert os.strerror(errno.EROFS) in one_line(error)
+    assert all(torch.equal(first[name], found[name]) for name in wanted)
 
 
 def test_a_file_where_the_cache_should_be_is_named(mini, tmp_path):

@@ -24,7 +24,12 @@ def load(path):
 
 
 def keep(path, data):
-    """Keep data at a path, whole or not at all; OSError with the remedy if there is no room."""
+    """Keep data at a path, whole or not at all; OSError with the remedy if there is no room.
+
+    What is there already is not written again, so that a disk may be read-only.
+    """
+    if load(path) == data:
+        return
     part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     with writable():
         try:
