@@ -18,7 +18,8 @@ def attention(q, k, v, mask=None):
     (b, n, t, s). Query head i reads K/V head i // r; K and V are never repeated to n heads. A query
     that may see no key at all gets nan.
 
-    Raises ValueError if ranks or shapes do not fit, or n is not divisible by g.
+    Raises ValueError if ranks, shapes, dtypes or devices do not fit, or n is not divisible by g,
+    TypeError for what is no tensor.
     Source: Vaswani et al. 2017, arXiv 1706.03762; grouping: Ainslie et al. 2023, arXiv 2305.13245.
 
     >>> x = torch.ones(1, 1, 3, 2)
@@ -29,10 +30,12 @@ def attention(q, k, v, mask=None):
     (b, n, t, h), (g, s) = q.shape, k.shape[1:3]
     r = group_size(n, g)
     grouped = q.reshape(b, g, r * t, h)  # 06: the queries of a group lie under one another
+    if q.dtype == torch.float16:  # its largest number is 65,504, and scores may be larger
+        grouped, k = grouped.float(), k.float()
     scores = (grouped / h**0.5 @ k.mT).reshape(b, n, t, s)
     if mask is not None:  # 02
         scores = scores.masked_fill(~mask, float("-inf"))
-    weights = scores.softmax(dim=-1)
+    weights = scores.softmax(dim=-1).to(q.dtype)
     output = weights.reshape(b, g, r * t, s) @ v
     return output.reshape(b, n, t, h), weights
 
@@ -64,6 +67,7 @@ def causal_attention(q, k, v):
             [0.5000, 0.5000, 0.0000],
             [0.3333, 0.3333, 0.3333]])
     """
+    check_shapes(q, k, v)
     return attention(q, k, v, causal_mask(q.shape[-2], k.shape[-2]).to(q.device))
 
 
@@ -82,8 +86,18 @@ def decode_attention(q, k, v):
     (b, n, t, h), g = q.shape, k.shape[1]
     if t != 1:
         raise ValueError(f"q has t ({t}) queries a head; decoding has one: use causal_attention")
-    r, half = n // g, k.itemsize == 2
-    q, k, v = q.reshape(b * g, r, h) / h**0.5, k.flatten(0, 1), v.flatten(0, 1)
+    if not q.numel() or not k.numel():
+        return attention(q, k, v)[0]
+    output = decode_rows(q.reshape(b * g, n // g, h) / h**0.5, k.flatten(0, 1), v.flatten(0, 1))
+    output = output.view(b, n, 1, h)
+    if q.dtype == torch.float16 and not q.is_meta and output.isnan().any():  # a score > 65,504
+        return attention(q, k, v)[0]
+    return output
+
+
+def decode_rows(q, k, v):
+    """q (m, r, h) over k and v (m, s, h) → (m, r, h), by whichever way reads K and V fastest."""
+    r, half = q.shape[1], k.itemsize == 2
     if half and r <= 4:  # a head at a time: matmul would first copy a large cache of half precision
         scores = torch.stack([queries @ keys.mT for queries, keys in zip(q, k, strict=True)])
     elif half or r <= 8:  # keys first: a tall matrix, read row by row as it lies
@@ -92,8 +106,7 @@ def decode_attention(q, k, v):
         scores = q @ k.mT
     weights = scores.softmax(dim=-1)
     # few rows of weights: matmul would read V at half the speed of memory
-    output = weighted_rows(weights, v) if r <= 4 else weights @ v
-    return output.view(b, n, 1, h)
+    return weighted_rows(weights, v) if r <= 4 else weights @ v
 
 
 def weighted_rows(weights, v):
@@ -122,6 +135,7 @@ def split_heads(x, n_heads):
     >>> split_heads(torch.arange(6).view(1, 1, 6), 2).tolist()
     [[[[0, 1, 2]], [[3, 4, 5]]]]
     """
+    check_tensors(x=x)
     if x.ndim != 3:
         raise ValueError(f"x has shape {tuple(x.shape)}; it needs three axes, (b, t, n·h)")
     b, t, width = x.shape
@@ -140,6 +154,7 @@ def merge_heads(x):
     >>> merge_heads(split_heads(torch.arange(6).view(1, 1, 6), 2)).tolist()
     [[[0, 1, 2, 3, 4, 5]]]
     """
+    check_tensors(x=x)
     if x.ndim != 4:
         raise ValueError(f"x has shape {tuple(x.shape)}; it needs four axes, (b, n, t, h)")
     return x.transpose(1, 2).flatten(2)
@@ -246,8 +261,28 @@ def listed(x):
     return ", ".join(map(str, divisors(x)))
 
 
+def check_tensors(**tensors):
+    """Raise TypeError for what is no tensor, ValueError unless all are of one dtype and device."""
+    for name, x in tensors.items():
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(
+                f"{name} is a {type(x).__name__}, no tensor: give torch.as_tensor({name})"
+            )
+    (first, x), *others = tensors.items()
+    for name, y in others:
+        for what, a, b in (("dtype", x.dtype, y.dtype), ("device", x.device, y.device)):
+            if a != b:
+                raise ValueError(
+                    f"{first} has {what} {a}, {name} {b}; they must be equal: "
+                    f"give {name}.to({first}.{what})"
+                )
+
+
 def check_shapes(q, k, v, mask=None):
-    """Raise ValueError, with both shapes and the remedy, unless attention(q, k, v, mask) fits."""
+    """Raise an error, with what there is and the remedy, unless attention(q, k, v, mask) fits."""
+    check_tensors(q=q, k=k, v=v)
+    if not q.is_floating_point():
+        raise ValueError(f"q, k and v are {q.dtype}; weights are fractions: give q.float() …")
     for name, x in (("q", q), ("k", k), ("v", v)):
         if x.ndim != 4:
             raise ValueError(
@@ -267,8 +302,13 @@ def check_shapes(q, k, v, mask=None):
             f"q has head_dim {h}, k has head_dim {k.shape[3]}; a query can only be compared with "
             "a key of its own width; split q into n heads, k and v into g"
         )
-    if mask is not None and (mask.dtype != torch.bool or mask.shape != (t, s)):
+    if mask is None:
+        return
+    check_tensors(mask=mask)
+    if mask.dtype != torch.bool or mask.shape != (t, s):
         raise ValueError(
             f"mask is {mask.dtype} {tuple(mask.shape)}; it must be torch.bool ({t}, {s}), "
             "True = may attend"
         )
+    if mask.device != q.device:
+        raise ValueError(f"mask is on {mask.device}, q on {q.device}; give mask.to(q.device)")

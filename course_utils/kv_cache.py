@@ -5,7 +5,12 @@ b batch, g key/value heads, s tokens so far, t new tokens, h head_dim.
 
 import torch
 
-from course_utils.attention import causal_attention, check_shapes, decode_attention
+from course_utils.attention import (
+    causal_attention,
+    check_shapes,
+    check_tensors,
+    decode_attention,
+)
 
 
 class KVCache:
@@ -13,8 +18,8 @@ class KVCache:
 
     `n_tokens` is s, the number of tokens so far; `n_bytes` the memory it holds, full or not.
 
-    It keeps no gradients. Raises ValueError if what is appended has another shape or dtype, or
-    does not fit; the cache is then unchanged.
+    It keeps no gradients. Raises ValueError if what is appended has another shape, dtype or device,
+    or does not fit, TypeError if it is no tensor; the cache is then unchanged.
 
     >>> cache = KVCache(batch=1, n_kv_heads=2, max_tokens=5, head_dim=3)
     >>> k, v = cache.append(torch.ones(1, 2, 4, 3), torch.ones(1, 2, 4, 3))
@@ -34,6 +39,8 @@ class KVCache:
 
     def append(self, k, v):
         """Write k and v (b, g, t, h) behind what is there → views (b, g, s, h) of everything."""
+        for name, x in (("k", k), ("v", v)):
+            check_tensors(**{name: x})
         b, g, max_tokens, h = self.k.shape
         if k.shape != v.shape or k.ndim != 4 or k.shape != (b, g, k.shape[2], h):
             raise ValueError(
@@ -44,6 +51,11 @@ class KVCache:
             raise ValueError(
                 f"k is {k.dtype} and v {v.dtype}, the cache {self.k.dtype}; "
                 f"make it with dtype={k.dtype}"
+            )
+        if k.device != self.k.device or v.device != self.v.device:
+            raise ValueError(
+                f"k is on {k.device} and v on {v.device}, the cache on {self.k.device}; "
+                f"give them as k.to({str(self.k.device)!r})"
             )
         start, end = self.n_tokens, self.n_tokens + k.shape[2]
         if end > max_tokens:

@@ -19,7 +19,7 @@ from course_utils.attention import (
     multi_head_attention,
     split_heads,
 )
-from course_utils.kv_cache import KVCache
+from course_utils.kv_cache import KVCache, decode_step
 
 MANY = settings(max_examples=150, deadline=None, derandomize=True)
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.float16: 5e-3, torch.bfloat16: 4e-2}
@@ -154,6 +154,40 @@ def test_large_scores_do_not_overflow_in_half_precision():
     q = torch.full((1, 1, 2, 128), 30.0, dtype=torch.float16)  # q · k is 115,200, above 65,504
     output, _ = attention(q, q, q)
     assert torch.equal(output, q)
+
+
+@pytest.mark.parametrize("scale", [30, 200, 3000, -200])
+@pytest.mark.parametrize("t, s", [(1, 7), (3, 7), (7, 7)])
+def test_scores_beyond_the_largest_number_of_float16_are_those_of_pytorch(scale, t, s):
+    torch.manual_seed(0)
+    q = scale * (1 + torch.rand(2, 6, t, 128)).half()
+    k, v = abs(scale) * (1 + torch.rand(2, 2, s, 128)).half(), torch.randn(2, 2, s, 128).half()
+    expected = F.scaled_dot_product_attention(q, k, v, causal_mask(t, s), enable_gqa=True)
+    output, weights = causal_attention(q, k, v)
+    assert expected.isfinite().all() and output.dtype == weights.dtype == torch.float16
+    close(output, expected)
+    cache = KVCache(2, 2, s, 128, torch.float16)
+    cache.append(k[:, :, : s - t], v[:, :, : s - t])
+    close(decode_step(q, k[:, :, s - t :], v[:, :, s - t :], cache), expected)
+    if t == 1:
+        close(decode_attention(q, k, v), expected)
+
+
+def test_a_query_that_may_see_no_key_gets_nan_in_any_precision():
+    mask = torch.tensor([[True, False], [False, False]])
+    for dtype in TOLERANCE:
+        x = torch.ones(1, 1, 2, 3, dtype=dtype)
+        output, weights = attention(x, x, x, mask)
+        assert output[0, 0].isnan().all(-1).tolist() == [False, True]
+        assert weights[0, 0].isnan().all(-1).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("b, r, g, s, h", [(0, 3, 2, 5, 4), (2, 3, 2, 0, 4), (2, 0, 2, 5, 4), (2, 9, 1, 0, 3), (2, 3, 2, 5, 0)])  # fmt: skip
+def test_decoding_what_is_empty_gives_what_attention_gives(b, r, g, s, h, dtype):
+    q, k = torch.ones(b, r * g, 1, h, dtype=dtype), torch.ones(b, g, s, h, dtype=dtype)
+    output, expected = decode_attention(q, k, k), attention(q, k, k)[0]
+    assert output.shape == q.shape and output.dtype == dtype and output.equal(expected)
 
 
 def most_allocated(fn, *arguments):
@@ -325,6 +359,40 @@ ERRORS = {
     "x has shape (2, 3, 5); it needs four axes, (b, n, t, h)": [lambda: merge_heads(four(2, 3, 5))],
     "t (5) queries need at least as many keys; s is 3": [lambda: causal_mask(5, 3)],
 }
+
+
+X = torch.ones(1, 2, 1, 4)
+ODD = {
+    "q has dtype torch.float32, k torch.float16; they must be equal: give k.to(q.dtype)": (X, X.half(), X.half()),
+    "q has dtype torch.float32, v torch.float64; they must be equal: give v.to(q.dtype)": (X, X, X.double()),
+    "q has device cpu, k meta; they must be equal: give k.to(q.device)": (X, X.to("meta"), X.to("meta")),
+    "q, k and v are torch.int64; weights are fractions: give q.float() …": 3 * [X.long()],
+    "k is a ndarray, no tensor: give torch.as_tensor(k)": (X, X.numpy(), X.numpy()),
+    "q is a list, no tensor: give torch.as_tensor(q)": (X.tolist(), X, X),
+    "v is a NoneType, no tensor: give torch.as_tensor(v)": (X, X, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_what_does_not_go_together_is_named_with_the_remedy(text):
+    cache = KVCache(1, 2, 8, 4)
+    calls = [attention, causal_attention, decode_attention, lambda *x: decode_step(*x, cache)]
+    for call in calls:
+        with pytest.raises(TypeError if "no tensor" in text else ValueError) as error:
+            call(*ODD[text])
+        assert str(error.value) == text
+    assert cache.n_tokens == 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda: attention(X, X, X, [[True]]), lambda: split_heads([[1]], 1), lambda: merge_heads(X.numpy())],
+)  # fmt: skip
+def test_a_mask_and_heads_are_tensors_too(call):
+    with pytest.raises(TypeError, match=r"(mask|x) is a \w+, no tensor: give torch\.as_tensor"):
+        call()
+    with pytest.raises(ValueError, match=r"mask is on meta, q on cpu; give mask\.to\(q\.device\)"):
+        attention(X, X, X, torch.ones(1, 1, dtype=torch.bool, device="meta"))
 
 
 @pytest.mark.parametrize("text", ERRORS)

@@ -107,6 +107,18 @@ def test_another_dtype_is_refused_with_the_remedy():
     assert cache.n_tokens == 0
 
 
+def test_what_is_no_tensor_or_elsewhere_is_refused_with_the_remedy():
+    cache, x = KVCache(1, 1, 4, 3), torch.zeros(1, 1, 2, 3)
+    for odd, error, text in [
+        (x.numpy(), TypeError, "v is a ndarray, no tensor: give torch.as_tensor(v)"),
+        (x.to("meta"), ValueError, "k is on cpu and v on meta, the cache on cpu; give them as k.to('cpu')"),
+    ]:  # fmt: skip
+        with pytest.raises(error) as raised:
+            cache.append(x, odd)
+        assert str(raised.value) == text
+    assert cache.n_tokens == 0
+
+
 @pytest.mark.parametrize("dtype, size", [(torch.float32, 4), (torch.bfloat16, 2)])
 def test_bytes_are_those_of_the_allocated_tensors(dtype, size):
     cache = KVCache(2, 3, 5, 4, dtype=dtype)
