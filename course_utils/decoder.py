@@ -11,17 +11,20 @@ from torch import nn
 from torch.nn.functional import linear, silu
 
 from course_utils.attention import GroupedQueryAttention
-from course_utils.geometry import from_config
+from course_utils.geometry import count, from_config
 from course_utils.kv_cache import KVCache
 from course_utils.rope import frequencies, rotate
 
 KNOWN = {  # in a config; what else there may be changes nothing here
     "model_type": ("llama", "qwen2", "qwen3"),
-    "hidden_act": ("silu", None),
+    "hidden_act": ("silu", "swish", None),
+    "is_causal": (True,),  # transformers takes null for false
     "mlp_bias": (False, None),
-    "use_sliding_window": (False, None),
+    "per_layer_config": (None,),
     "quantization_config": (None,),
+    "text_config": (None,),
 }
+SIZES = "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads"
 
 
 class Attention(GroupedQueryAttention):
@@ -134,16 +137,46 @@ def greedy(model, ids, n_new):
 def check_config(config):
     """Raise ValueError unless this code computes what a model with this config does."""
     for name, known in KNOWN.items():
-        if config.get(name) not in known:
+        value = config.get(name, True if name == "is_causal" else None)
+        if value not in known:
             values = ", ".join(repr(x) for x in known if x is not None) or "none"
-            raise ValueError(f"{name} is {config.get(name)!r}; known here is {values}")
-    for name in ("vocab_size", "intermediate_size", "rms_norm_eps"):
+            raise ValueError(f"{name} is {value!r}; known here is {values}")
+    sizes = SIZES.split() + ["head_dim"] * (config["model_type"] == "qwen3")  # of others d // n
+    for name in [*sizes, "rms_norm_eps"]:
         if config.get(name) is None:
             raise ValueError(f"config.json has no {name}; it cannot be computed without")
+    for name in sizes:
+        count(config, name)
+    if windowed := windows(config):
+        raise ValueError(
+            f"of layers {', '.join(map(str, windowed))} a token sees the last ones, not all (see "
+            "layer_types and sliding_window in config.json); known here are layers that see all"
+        )
     rotation(config)
+
+
+def windows(config):
+    """The layers that see only a window or a part of all tokens, as transformers reads a config."""
+    n_layers, types = config["num_hidden_layers"], config.get("layer_types")
+    if types:
+        return [i for i, kind in enumerate(types) if kind != "full_attention"]
+    if config["model_type"] == "llama":  # its masks show all tokens, but its cache forgets them
+        window = config.get("sliding_window") or config.get("attention_chunk_size")
+        return [*range(n_layers)] if window else []
+    if not config.get("use_sliding_window") or not config.get("sliding_window", 4096):
+        return []
+    first = config.get("max_window_layers")
+    return [*range(28 if first is None else first, n_layers)]
 
 
 def rotation(config):
     """The rotation `rope(x, start)` of a model: x (b, heads, t, h), the first at position start."""
-    m, scaling = from_config(config), config.get("rope_parameters") or config.get("rope_scaling")
+    m = from_config(config)
+    scaling = dict(config.get("rope_scaling") or config.get("rope_parameters") or {})
+    if kinds := [name for name, value in scaling.items() if isinstance(value, dict)]:
+        raise ValueError(
+            f"RoPE differs between layers ({', '.join(kinds)}); known here is one RoPE"
+        )
+    if context := config.get("original_max_position_embeddings"):  # it wins, as in transformers
+        scaling["original_max_position_embeddings"] = context
     return partial(rotate, inv_freq=frequencies(m.head_dim, m.rope_theta or 10_000.0, scaling))

@@ -149,7 +149,7 @@ def from_config(config, name=""):
     latent = latent_dim(config) if config.get("kv_lora_rank") else None
     width = "v_head_dim" if latent else "head_dim"
     context = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length")
-    rope = config.get("rope_parameters") or config
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
     window = config.get("use_sliding_window", True) and config.get("sliding_window")
     return Geometry(
         name,

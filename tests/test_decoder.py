@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from tiny import SIZES, tiny
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     LlamaConfig,
     Qwen2Config,
@@ -220,15 +221,38 @@ def test_an_old_file_that_stores_frequencies_is_loaded_without_them(tmp_path):
     assert all(map(torch.equal, found, last))
 
 
+@pytest.mark.parametrize("change", [0, 1])
 @torch.no_grad()
-def test_a_tied_file_that_stores_its_head_as_well_is_loaded_without_it(tmp_path):
+def test_a_tied_file_that_stores_its_head_as_well_is_loaded_as_transformers_does(change, tmp_path):
     _, checkpoint = made(CONFIGS["llama, tied"], tmp_path)
-    expected = checkpoints.load(checkpoint)(IDS)[0]
-    twice = changed(tmp_path, lambda x: x | {"lm_head.weight": torch.full((29, 18), 99.0)})
-    assert "lm_head.weight" in twice.names
-    model = checkpoints.load(twice)
-    assert model(IDS)[0].equal(expected)
-    assert not hasattr(model, "lm_head")
+    tied = checkpoints.load(checkpoint)(IDS)[0]
+    head = lambda x: {"lm_head.weight": x["model.embed_tokens.weight"] * 2**change}  # noqa: E731
+    twice = changed(tmp_path, lambda x: x | head(x))
+    logits = checkpoints.load(twice)(IDS)[0]
+    close(logits, loaded(tmp_path)(IDS).logits)
+    close(logits, tied * 2**change)
+
+
+@every_kind
+@torch.no_grad()
+def test_a_model_saved_without_its_head_is_read(config, tmp_path):
+    theirs, _ = made(config, tmp_path / "whole")
+    theirs.model.save_pretrained(tmp_path / "base")
+    whole, base = (checkpoints.open_checkpoint(tmp_path / x) for x in ("whole", "base"))
+    assert {f"model.{x}" for x in base.names} == {*whole.names} - {"lm_head.weight"}
+    row = IDS[0].tolist()
+    expected = AutoModel.from_pretrained(tmp_path / "base")(IDS[:1]).past_key_values.layers
+    for i, x in enumerate(checkpoints.inputs(base, row)):
+        _, keys, values = checkpoints.keys_values(base, i, x)
+        close(keys, expected[i].keys)
+        close(values, expected[i].values)
+        prices = [x.price(checkpoints.needed(x, row, i)) for x in (base, whole)]
+        assert prices[0] == prices[1]
+    if config.tie_word_embeddings:
+        close(checkpoints.load(base)(IDS)[0], theirs(IDS).logits)
+    else:
+        with pytest.raises(ValueError, match=r"^lm_head\.weight: the file has none, config"):
+            checkpoints.load(base)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
@@ -240,6 +264,65 @@ def test_what_is_stored_in_another_precision_is_computed_in_float32(dtype, tmp_p
     for name, x in checkpoints.load(other).state_dict().items():
         full = name if name.startswith("lm_head") else f"model.{name}"
         assert x.dtype == torch.float32 and x.equal(stored[full].float())
+
+
+# ── fields that change what is computed ────────────────────────────────────────────────────────
+
+DEFAULT = {"rope_type": "default", "rope_theta": 50.0}
+WINDOW = {"use_sliding_window": True, "sliding_window": 4}
+ALL, LAST = ["full_attention"] * 3, ["full_attention", "full_attention", "sliding_attention"]
+FIELDS = [
+    {"is_causal": True}, {"is_causal": False}, {"is_causal": 0}, {"is_causal": None},
+    {"use_sliding_window": True}, {"sliding_window": 4}, {"use_sliding_window": False, "sliding_window": 4},
+    WINDOW, WINDOW | {"max_window_layers": 3}, WINDOW | {"max_window_layers": 2},
+    WINDOW | {"max_window_layers": 0}, WINDOW | {"sliding_window": None, "max_window_layers": 0},
+    {"use_sliding_window": True, "max_window_layers": 0}, WINDOW | {"max_window_layers": 0, "layer_types": ALL},
+    WINDOW | {"layer_types": LAST}, {"layer_types": ALL}, {"layer_types": LAST, "sliding_window": 4},
+    {"layer_types": ["chunked_attention"] * 3, "attention_chunk_size": 4},
+    {"rope_parameters": DEFAULT, "rope_theta": 7.0}, {"rope_parameters": None, "rope_theta": 7.0},
+    {"rope_parameters": {"rope_type": "default"}, "rope_theta": 7.0},
+    {"rope_parameters": DEFAULT, "rope_scaling": DEFAULT | {"rope_theta": 9.0}},
+    {"rope_parameters": DEFAULT, "rope_scaling": LLAMA31}, {"rope_parameters": LLAMA31, "rope_scaling": DEFAULT},
+    {"rope_parameters": None, "rope_theta": 7.0, "rope_scaling": LLAMA31},
+    {"rope_parameters": LLAMA31, "original_max_position_embeddings": 32},
+    {"rope_parameters": {"full_attention": LLAMA31}}, {"rope_parameters": {"full_attention": DEFAULT}, "layer_types": ALL},
+    {"partial_rotary_factor": 0.5}, {"rope_parameters": DEFAULT | {"partial_rotary_factor": 0.5}},
+    {"per_layer_config": {"0": {"rms_norm_eps": 0.5}}}, {"hidden_act": "swish"}, {"hidden_act": "gelu"},
+    {"pretraining_tp": 2}, {"attention_dropout": 0.9}, {"is_decoder": False}, {"embedding_multiplier": 3.0},
+]  # fmt: skip
+
+
+def loaded(folder):
+    """The model of transformers in a folder, its weights in float32."""
+    return AutoModelForCausalLM.from_pretrained(
+        folder, attn_implementation="eager", dtype=torch.float32
+    ).eval()
+
+
+@pytest.mark.parametrize("make", [LlamaConfig, Qwen2Config, Qwen3Config])
+@torch.no_grad()
+def test_a_config_is_refused_or_computed_as_transformers_does(make, tmp_path):
+    made(make(**SIZES), tmp_path)
+    path, computed = tmp_path / "config.json", []
+    config = json.loads(path.read_text())
+    for change in FIELDS:
+        path.write_text(json.dumps(config | change))
+        checkpoint = checkpoints.open_checkpoint(tmp_path)
+        try:
+            decoder.check_config(checkpoint.config)
+        except ValueError as error:
+            assert "known here" in str(error)
+            continue
+        theirs, ours = loaded(tmp_path), checkpoints.load(checkpoint)
+        expected, caches = theirs(IDS[:, :9]), ours.caches(11, batch=2)
+        close(ours(IDS[:, :9], caches)[0], expected.logits)
+        new = theirs(IDS[:, 9:10], past_key_values=expected.past_key_values).logits
+        close(ours(IDS[:, 9:10], caches)[0], new)  # what their cache has forgotten shows here
+        computed.append(change)
+    windowed = make == LlamaConfig
+    assert ({"use_sliding_window": False, "sliding_window": 4} in computed) != windowed
+    assert (WINDOW | {"max_window_layers": 3} in computed) != windowed
+    assert len(computed) >= 17
 
 
 # ── configs as they are on the Hub ─────────────────────────────────────────────────────────────
@@ -459,15 +542,20 @@ FACTORS = "factor", "low_freq_factor", "high_freq_factor", "original_max_positio
     [
         ({"model_type": "falcon"}, "model_type is 'falcon'; known here is 'llama', 'qwen2', 'qwen3'"),
         ({"model_type": None}, "model_type is None; known here is 'llama', 'qwen2', 'qwen3'"),
-        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'; known here is 'silu'"),
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'; known here is 'silu', 'swish'"),
         ({"mlp_bias": True}, "mlp_bias is True; known here is False"),
-        ({"use_sliding_window": True}, "use_sliding_window is True; known here is False"),
+        ({"is_causal": False}, "is_causal is False; known here is True"),
+        ({"sliding_window": 4}, "of layers 0, 1, 2 a token sees the last ones, not all (see layer_types and sliding_window in config.json); known here are layers that see all"),
+        ({"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2}, "of layers 2 a token sees the last ones, not all (see layer_types and sliding_window in config.json); known here are layers that see all"),
+        ({"model_type": "qwen3", "head_dim": None}, "config.json has no head_dim; it cannot be computed without"),
+        ({"vocab_size": 29.0}, "config.json has vocab_size 29.0; it must be one number, at least 1, that holds for every layer"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "RoPE differs between layers (full_attention); known here is one RoPE"),
         ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config is {'quant_method': 'fp8'}; known here is none"),
         ({"rms_norm_eps": None}, "config.json has no rms_norm_eps; it cannot be computed without"),
         ({"vocab_size": None}, "config.json has no vocab_size; it cannot be computed without"),
         ({"intermediate_size": None}, "config.json has no intermediate_size; it cannot be computed without"),
-        ({"hidden_size": None}, "config.json has no hidden_size or n_embd; it does not tell what this model caches"),
-        ({"num_hidden_layers": None}, "config.json has no num_hidden_layers or n_layer; it does not tell what this model caches"),
+        ({"hidden_size": None}, "config.json has no hidden_size; it cannot be computed without"),
+        ({"num_hidden_layers": None}, "config.json has no num_hidden_layers; it cannot be computed without"),
         ({"head_dim": 7}, "head_dim (7) must be even: RoPE turns numbers in pairs"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "RoPE of type 'yarn' is not known here; 'default' and 'llama3' are"),
         ({"rope_parameters": {"rope_type": "linear", "factor": 2.0}}, "RoPE of type 'linear' is not known here; 'default' and 'llama3' are"),

@@ -11,22 +11,29 @@ from safetensors.torch import save_file
 from course_utils.checkpoints.reader import WHOLE, write_json
 from course_utils.decoder import Decoder, Layer, check_config, rotation
 
-EMBEDDING = "model.embed_tokens.weight"
+HEAD, EMBEDDING = "lm_head.weight", "embed_tokens.weight"
 KV = "input_layernorm", "self_attn.k_proj", "self_attn.v_proj", "self_attn.k_norm"
 
 
 def load(checkpoint):
     """The whole model of a `Checkpoint`, in float32: all its bytes are read.
 
+    A head that is stored is used, even if config.json ties it to the embedding.
+
+    Raises ValueError if a tensor is missing, as lm_head is in a model that was saved without.
+
     >>> from course_utils import checkpoints, data_path
     >>> model = load(checkpoints.open_checkpoint(data_path("checkpoints", "doors", "doors-g8")))
     >>> model.layers[0].self_attn.k_proj.weight.shape
     torch.Size([128, 128])
     """
+    config, start = checkpoint.config, prefix(checkpoint)
+    if HEAD in checkpoint.names:
+        config = config | {"tie_word_embeddings": False}
     with torch.device("meta"):  # no memory yet, and no random numbers
-        model = Decoder(checkpoint.config)
-    start = "" if hasattr(model, "lm_head") else "model."  # a tied lm_head may be stored as well
-    return filled(model, checkpoint.tensors(part_of(checkpoint, start)), "model.")
+        model = Decoder(config)
+    weights = checkpoint.tensors(part_of(checkpoint, "" if hasattr(model, "lm_head") else start))
+    return filled(model, weights, start)
 
 
 def save(model, folder):
@@ -46,7 +53,7 @@ def inputs(checkpoint, ids):
     """
     check_config(checkpoint.config)
     rope = rotation(checkpoint.config)
-    x = checkpoint.tensor(EMBEDDING, rows=ids).float()[None]
+    x = checkpoint.tensor(prefix(checkpoint) + EMBEDDING, rows=ids).float()[None]
     yield x
     for i in range(checkpoint.config["num_hidden_layers"] - 1):
         with torch.no_grad():
@@ -74,12 +81,18 @@ def read_layer(checkpoint, i, parts=("",)):
     with torch.device("meta"):
         layer = Layer(checkpoint.config)
     weights = checkpoint.tensors(layer_parts(checkpoint, i, parts))
-    return filled(layer, weights, f"model.layers.{i}.", parts)
+    return filled(layer, weights, f"{prefix(checkpoint)}layers.{i}.", parts)
+
+
+def prefix(checkpoint):
+    """What names begin with: "model.", or nothing where AutoModel saved a model without lm_head."""
+    return "" if EMBEDDING in checkpoint.names else "model."
 
 
 def layer_parts(checkpoint, i, parts=("",)):
     """The tensors of layer i whose names begin so, {name: None}, for `tensors` and `price`."""
-    return part_of(checkpoint, *(f"model.layers.{i}.{part}" for part in parts))
+    start = prefix(checkpoint)
+    return part_of(checkpoint, *(f"{start}layers.{i}.{part}" for part in parts))
 
 
 def needed(checkpoint, ids, i):
@@ -87,7 +100,7 @@ def needed(checkpoint, ids, i):
 
     Rows of the embedding, all layers below i, and `KV` of layer i.
     """
-    wanted = {EMBEDDING: ids} | layer_parts(checkpoint, i, KV)
+    wanted = {prefix(checkpoint) + EMBEDDING: ids} | layer_parts(checkpoint, i, KV)
     for below in range(i):
         wanted |= layer_parts(checkpoint, below)
     return wanted
@@ -99,12 +112,12 @@ def part_of(checkpoint, *starts):
     return dict.fromkeys(x for x in names if not x.endswith("inv_freq"))  # RoPE's, in old files
 
 
-def filled(module, weights, prefix, parts=("",)):
+def filled(module, weights, start, parts=("",)):
     """The module with these weights in float32, or only its parts whose names begin so.
 
     Raises ValueError if a tensor is missing, unknown, quantized, or of another shape.
     """
-    meant = {prefix + x: y for x, y in module.state_dict().items() if x.startswith(parts)}
+    meant = {start + x: y for x, y in module.state_dict().items() if x.startswith(parts)}
     meant = {x.replace("model.lm_head", "lm_head"): y for x, y in meant.items()}  # beside the model
     for name in sorted(meant | weights):
         has, should = (tuple(x[name].shape) if name in x else "none" for x in (weights, meant))
@@ -112,6 +125,6 @@ def filled(module, weights, prefix, parts=("",)):
             raise ValueError(f"{name}: the file has {has}, config.json means {should}")
         if weights[name].itemsize < 2:
             raise ValueError(f"{name} is {weights[name].dtype}, quantized; try the original model")
-    weights = {name.removeprefix(prefix): x.float() for name, x in weights.items()}
+    weights = {name.removeprefix(start): x.float() for name, x in weights.items()}
     module.load_state_dict(weights, strict=False, assign=True)
     return module

@@ -6,6 +6,7 @@ from textwrap import shorten
 from ipywidgets import HTML, Dropdown, HBox, VBox
 
 from course_utils import SENTENCE, checkpoints, data_path, figures
+from course_utils.checkpoints.layers import prefix
 from course_utils.decoder import check_config
 from course_utils.figures.parts import size
 from course_utils.widgets.slider import Keys, Slider, box_bundle
@@ -101,7 +102,7 @@ class Explorer(HBox):
                 xs.append(next(inputs))
             self.walk = xs, inputs
             _, keys, values = checkpoints.keys_values(c, i, xs[i])
-            q, k = (c.shape(f"model.layers.{i}.self_attn.{x}_proj.weight")[0] for x in "qk")
+            q, k = (c.shape(f"{prefix(c)}layers.{i}.self_attn.{x}_proj.weight")[0] for x in "qk")
             title = f"{c.name}, layer {i}: q_proj has {q:,} rows, k_proj {k:,}"
             grid = figures.head_grid({"K after RoPE": keys[0], "V": values[0]}, m.n_heads, title)
         except Exception as fault:
