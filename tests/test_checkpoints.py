@@ -165,6 +165,40 @@ def test_bytes_of_all_weights_are_added_up_where_no_index_tells(tmp_path):
     assert open_checkpoint(write_shards(tmp_path / "m", shards, total_size=False)).n_bytes == 20
 
 
+@pytest.mark.parametrize("total_size", [None, 12, -1, 0, 10**30, "20", 20.0, True])
+def test_bytes_of_all_weights_are_those_in_the_files_whatever_an_index_says(tmp_path, total_size):
+    shards = {"1.safetensors": {"a": torch.ones(2)}, "2.safetensors": {"b": torch.ones(3)}}
+    folder = write_shards(tmp_path / "m", shards)
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    for metadata in ({"total_size": total_size}, total_size):
+        path.write_text(json.dumps(index | {"metadata": metadata}))
+        assert open_checkpoint(folder).n_bytes == 20
+
+
+def test_an_index_may_write_a_dot_and_a_slash_before_its_files(tmp_path):
+    x = torch.arange(6.0).view(3, 2)
+    folder = write_shards(tmp_path / "m", {"1.safetensors": {"x": x}, "2.safetensors": {"y": x}})
+    path = folder / "model.safetensors.index.json"
+    path.write_text(path.read_text().replace('"1.safe', '"./1.safe'))
+    checkpoint = open_checkpoint(folder)
+    assert checkpoint.tensor("x").equal(x) and checkpoint.n_bytes == 48
+    assert checkpoint.files == {"x": "1.safetensors", "y": "2.safetensors"}
+
+
+@pytest.mark.parametrize("index", ["of another model", "{"])
+def test_one_file_beside_an_index_is_what_is_read(tmp_path, index):
+    write_shards(tmp_path / "m", {"1.safetensors": {"x": torch.ones(5), "old": torch.ones(2)}})
+    folder = write(tmp_path / "m", {"x": torch.arange(3.0), "new": torch.ones(4)})
+    if index == "{":
+        (folder / "model.safetensors.index.json").write_text(index)
+    else:
+        (folder / "1.safetensors").unlink()
+    checkpoint = open_checkpoint(folder)
+    assert sorted(checkpoint.names) == ["new", "x"] and checkpoint.n_bytes == 28
+    assert checkpoint.tensor("x").equal(torch.arange(3.0))
+
+
 def test_a_folder_has_a_name_a_config_and_a_geometry(tmp_path):
     checkpoint = open_checkpoint(write(tmp_path / "mine", {"x": torch.ones(1)}))
     assert (checkpoint.name, checkpoint.revision, checkpoint.config) == ("mine", None, CONFIG)
@@ -447,7 +481,7 @@ def test_a_file_cut_off_within_the_data_is_refused(tmp_path):
 
 @pytest.mark.parametrize("text", ["[]", "{", "", "\xff", "[" * 100_000])
 def test_a_config_or_an_index_that_is_no_object_is_refused(tmp_path, text):
-    folder = write(tmp_path / "m", {"x": torch.ones(1)})
+    folder = write_shards(tmp_path / "m", {"1.safetensors": {"x": torch.ones(1)}})
     (folder / "model.safetensors.index.json").write_text(text or "3", encoding="latin-1")
     with pytest.raises(
         ValueError, match=r"^model\.safetensors\.index\.json is broken: it is no JSON"
@@ -459,10 +493,11 @@ def test_a_config_or_an_index_that_is_no_object_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "files", [[], 3, {"x": 3}, {"x": "../secret.safetensors"}, {"x": "pytorch.bin"}]
-)
+    "files",
+    [[], 3, {"x": 3}, {"x": "../secret.safetensors"}, {"x": "pytorch.bin"}, {"x": "a/1.safetensors"}, {"x": "/1.safetensors"}, {"x": "./.."}, {"x": ""}],
+)  # fmt: skip
 def test_an_index_that_names_other_files_than_weights_is_refused(tmp_path, files):
-    folder = write(tmp_path / "m", {"x": torch.ones(1)})
+    folder = write_shards(tmp_path / "m", {"1.safetensors": {"x": torch.ones(1)}})
     index = json.dumps({"weight_map": files, "metadata": 3})
     (folder / "model.safetensors.index.json").write_text(index)
     with pytest.raises(ValueError, match="its weight_map must name a file for each tensor"):

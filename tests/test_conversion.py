@@ -269,7 +269,7 @@ def tiny(kind="llama", n_kv_heads=6, dtype=torch.float32, **others):
     h = WIDTHS[kind]
     sizes = SIZES | ({"head_dim": h} if h else {"hidden_size": 24})
     torch.manual_seed(0)
-    config = CONFIGS[kind](**sizes, num_key_value_heads=n_kv_heads, **others)
+    config = CONFIGS[kind](**sizes | {"num_key_value_heads": n_kv_heads} | others)
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for x in model.parameters():
@@ -431,6 +431,17 @@ def test_other_files_come_along_and_other_weights_do_not(saved, tmp_path):
     for name in small:
         assert (tmp_path / "new" / name).read_bytes() == name.encode()
     assert not (tmp_path / "new" / "tokenizer.json").is_symlink()
+
+
+def test_a_model_saved_over_a_larger_one_is_the_one_that_is_converted(saved, tmp_path):
+    saved(max_shard_size="5KB")
+    model, old = saved(num_hidden_layers=1)  # leaves the index of the first
+    assert (old / "model.safetensors.index.json").exists()
+    convert_checkpoint(old, tmp_path / "new", 2)
+    assert not (tmp_path / "new" / "model.safetensors.index.json").exists()
+    tokens = torch.arange(9)[None]
+    new = reload(tmp_path / "new")(tokens).logits
+    torch.testing.assert_close(new, averaged(model, 6, 2)(tokens).logits, rtol=1e-4, atol=1e-5)
 
 
 def test_the_source_is_not_changed(saved, tmp_path):

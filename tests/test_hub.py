@@ -186,6 +186,34 @@ def test_shards_are_read_over_http_and_only_those_asked_for(hub, x):
     assert checkpoint.bytes_read == hub.body_bytes
 
 
+def test_of_a_sharded_model_one_file_is_looked_for_once(hub, x):
+    write_shards(hub.folder / "org" / "shards", {"1.safetensors": {"a": x}})
+    for _ in range(2):
+        assert open_checkpoint(f"{hub.url}/org/shards").tensor("a").equal(x)
+    assert len([y for y in hub.gets() if y[2].endswith(f"/{WEIGHTS}")]) == 1
+
+
+def test_one_file_beside_an_index_is_what_is_read_from_the_hub(hub, x):
+    write_shards(hub.folder / "org" / "both", {"1.safetensors": {"x": x + 1}})
+    write(hub.folder / "org" / "both", {"x": x})
+    for _ in range(2):
+        assert open_checkpoint(f"{hub.url}/org/both").tensor("x").equal(x)
+    assert not hub.gets("1.safetensors") and len(hub.gets(WEIGHTS, "cdn")) == 3
+
+
+@pytest.mark.parametrize("said, believed", [(10**6, True), (0, False), (-5, False), (10**30, False), ("80", False), (True, False)])  # fmt: skip
+def test_what_an_index_says_of_bytes_is_believed_if_it_can_be_true(hub, x, said, believed):
+    folder = write_shards(hub.folder / "org" / "s", {f"{i}.safetensors": {i: x} for i in "ab"})
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"metadata": {"total_size": said}}))
+    checkpoint = open_checkpoint(f"{hub.url}/org/s")
+    before = checkpoint.n_requests
+    assert checkpoint.n_bytes == (said if believed else 2 * x.nbytes)
+    assert (checkpoint.n_requests == before) == believed
+    checkpoint.tensors({"a": None, "b": None})
+    assert checkpoint.n_bytes == 2 * x.nbytes  # all headers are there: nothing need be believed
+
+
 def test_a_model_without_an_index_is_asked_for_one_once(hub, mini):
     for _ in range(2):
         open_checkpoint(mini)

@@ -86,6 +86,17 @@ class Repository:
         """The names of the model's files, if the Hub tells."""
         return self.hub.ask(f"models/{self.name}/revision/{self.revision}", "rfilename")
 
+    def has(self, file):
+        """Whether there is such a file; asked for once, and its first bytes come along."""
+        if self.load(f"{file}.none") is not None:
+            return False
+        try:
+            self.read_ranges([(file, 0, 7)])
+        except NoSuchFile:
+            self.keep(f"{file}.none", b"")
+            return False
+        return True
+
     def size(self, file):
         """The bytes of a file; each answer with a part of it says how many."""
         if path := self.local(file):

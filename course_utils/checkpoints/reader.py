@@ -1,7 +1,8 @@
 """Read the tensors of a checkpoint that are needed, or a few of their rows, and nothing else.
 
 A checkpoint is a folder in the Hub's format, or a model on the Hub: config.json and
-model.safetensors, or several such files and model.safetensors.index.json.
+model.safetensors, or several such files and model.safetensors.index.json. Where both are, the one
+file is read, as transformers does: the index is of a model that was there before.
 """
 
 import json
@@ -25,6 +26,7 @@ from course_utils.checkpoints.ranges import Repository
 from course_utils.geometry import from_config
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+MAX_FILE = 500 * 10**9  # bytes; the Hub takes none that is larger
 
 
 def open_checkpoint(source, token=None):
@@ -70,10 +72,14 @@ class Checkpoint:
         self.config = json_object(self.read("config.json"), "config.json")
         is_whole = source.local(WHOLE) and not source.local(INDEX)  # then it may be offline
         index = None if is_whole else source.read(INDEX)
-        self.index = json_object(index or b"{}", INDEX)
-        self.files = self.index.get("weight_map", {})  # tensor → file; empty if there is one file
-        if not isinstance(self.files, dict) or not all(map(is_weights, self.files.values())):
+        if not index or source.has(WHOLE):
+            index = b"{}"
+        self.index = json_object(index, INDEX)
+        files = self.index.get("weight_map", {})
+        if not isinstance(files, dict) or not all(map(is_weights, files.values())):
             raise ValueError(f"{INDEX} is broken: its weight_map must name a file for each tensor")
+        # tensor → file; empty if there is one file
+        self.files = {name: Path(file).name for name, file in files.items()}
 
     geometry = property(lambda self: from_config(self.config, self.name))
     names = property(lambda self: [*(self.files or self.header(WHOLE)[1])])
@@ -83,11 +89,20 @@ class Checkpoint:
 
     @property
     def n_bytes(self):
-        metadata = self.index.get("metadata")
-        if isinstance(metadata, dict) and isinstance(metadata.get("total_size"), int):
-            return metadata["total_size"]
-        headers = [self.header(file)[1] for file in set(self.files.values()) or [WHOLE]]
-        return sum(x["data_offsets"][1] - x["data_offsets"][0] for y in headers for x in y.values())
+        metadata, files = self.index.get("metadata"), set(self.files.values()) or {WHOLE}
+        said = metadata.get("total_size") if isinstance(metadata, dict) else None
+        # On the Hub a header costs two requests: there an index is believed, if it can be true.
+        unread = files - self.headers.keys()
+        if self.revision and unread and type(said) is int:
+            seen = sum(map(self.file_bytes, files & self.headers.keys()))
+            if seen < said <= seen + MAX_FILE * len(unread):
+                return said
+        return sum(map(self.file_bytes, files))
+
+    def file_bytes(self, file):
+        """The bytes of all tensors in a file."""
+        places = [x["data_offsets"] for x in self.header(file)[1].values()]
+        return sum(end - begin for begin, end in places)
 
     def tokenizer(self):
         """The model's `tokenizers.Tokenizer`, from its tokenizer.json."""
@@ -162,8 +177,10 @@ class Checkpoint:
 
 
 def is_weights(file):
-    """Whether this is the plain name of a safetensors file."""
-    return isinstance(file, str) and Path(file).name == file and file.endswith(".safetensors")
+    """Whether this names a safetensors file beside the index: x.safetensors or ./x.safetensors."""
+    if not isinstance(file, str) or not file.endswith(".safetensors"):
+        return False
+    return str(Path(file)) == Path(file).name
 
 
 def json_object(data, file):
