@@ -15,10 +15,14 @@ from safetensors import SafetensorError, safe_open
 from course_utils import did_you_mean
 
 MAX_BYTES = 100_000_000  # of a header, as in safetensors
-STORED = "F64 F32 F16 BF16 F8_E4M3 F8_E5M2 F8_E8M0 C64 I64 I32 I16 I8 U64 U32 U16 U8 BOOL"
+STORED = (
+    "F64 F32 F16 BF16 F8_E4M3 F8_E5M2 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ F4 C64 "
+    "I64 I32 I16 I8 U64 U32 U16 U8 BOOL"
+)
 LOADED = (
-    "float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 float8_e8m0fnu complex64 "
-    "int64 int32 int16 int8 uint64 uint32 uint16 uint8 bool"
+    "float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 float8_e8m0fnu float8_e4m3fnuz "
+    "float8_e5m2fnuz float4_e2m1fn_x2 complex64 int64 int32 int16 int8 uint64 uint32 uint16 uint8 "
+    "bool"
 )
 DTYPES = zip(STORED.split(), LOADED.split(), strict=True)
 DTYPES = {name: getattr(torch, key) for name, key in DTYPES if hasattr(torch, key)}
@@ -104,8 +108,26 @@ def torch_dtype(stored, name):
     torch.bfloat16
     """
     if stored not in DTYPES:
-        raise ValueError(f"{name} is {stored}, which torch cannot read; see its shape instead")
+        torch_here = f"torch {torch.__version__}"
+        raise ValueError(
+            f"{name} is {stored}, which {torch_here} cannot read; see its shape instead"
+        )
     return DTYPES[stored]
+
+
+def torch_shape(stored, shape, name):
+    """The shape torch gives a tensor: the stored one, but of F4 two numbers are one element.
+
+    Raises ValueError if the last axis of an F4 tensor is odd.
+
+    >>> torch_shape("F4", [5, 6], "up_proj.weight"), torch_shape("F16", [5, 6], "up_proj.weight")
+    ((5, 3), (5, 6))
+    """
+    if stored != "F4":
+        return tuple(shape)
+    if not shape or shape[-1] % 2:
+        raise ValueError(f"{name} is F4 {shape}; torch needs an even last axis, two make a byte")
+    return (*shape[:-1], shape[-1] // 2)
 
 
 def look_up(tensors, name):

@@ -19,6 +19,7 @@ from course_utils.checkpoints.format import (
     parse_header,
     row_ranges,
     torch_dtype,
+    torch_shape,
     why_not,
 )
 from course_utils.checkpoints.names import clean
@@ -111,7 +112,10 @@ class Checkpoint:
         return Tokenizer.from_str(self.read("tokenizer.json").decode())
 
     def shape(self, name):
-        """The shape of a tensor, a tuple; KeyError with the nearest names if there is none."""
+        """The shape a tensor is stored with, a tuple; KeyError with near names if there is none.
+
+        Of F4, which torch packs two to a byte, the tensor's last axis is half as long.
+        """
         return tuple(self.locate(name)[2]["shape"])
 
     def dtype(self, name):
@@ -133,7 +137,7 @@ class Checkpoint:
         for name, rows in wanted.items():
             parts = [next(buffers) for _ in ranges[name]]
             data = parts[0] if len(parts) == 1 else bytearray().join(parts)
-            tensors[name] = make_tensor(data, self.dtype(name), self.shape(name), rows)
+            tensors[name] = make_tensor(data, self.dtype(name), self.torch_shape(name), rows)
         return tensors
 
     def price(self, wanted):
@@ -143,9 +147,12 @@ class Checkpoint:
     def ranges(self, name, rows):
         """The (file, first, last) of a tensor, or of each run of neighbours among its rows."""
         self.dtype(name)  # refuses what could not be read anyway
-        file, header_bytes, tensor = self.locate(name)
+        file, header_bytes, _ = self.locate(name)
         place = byte_range(header_bytes, name)
-        return [(file, *x) for x in row_ranges(*place, tensor["shape"], rows)]
+        return [(file, *x) for x in row_ranges(*place, self.torch_shape(name), rows)]
+
+    def torch_shape(self, name):
+        return torch_shape(self.locate(name)[2]["dtype"], self.shape(name), name)
 
     def locate(self, name):
         """The file of a tensor, that file's first bytes, and what its header says of the tensor."""
