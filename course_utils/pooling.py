@@ -4,10 +4,16 @@ n key/value heads the weights have now, g they get, r = n // g, h head_dim, d d_
 """
 
 import math
+import re
+from collections import Counter
 
 import torch
 
 from course_utils.attention import group_size, listed
+
+# Parts of an attention module: of queries and outputs, or of keys and values.
+QUERIES = re.compile(r"q_|query|o_|out|dense|Wo|gate|g_proj|sink|softmax|rotary|lambda_|attn_sub")
+KEYS = re.compile(r"[kv]_|key|value|kv")
 
 
 def mean_pool_kv(weight, n_heads, n_kv_heads):
@@ -117,9 +123,41 @@ def check_names(shapes, n_heads):
         )
     check_rows(*rows, n_heads)
     h = rows.pop() // n_heads
-    for name, shape in shapes.items():
-        if name not in found and ".k_" in f".{name}" and math.prod(shape) > h:
+    others = {name: shape for name, shape in shapes.items() if name not in found}
+    for name, shape in others.items():
+        if ".k_" in f".{name}" and math.prod(shape) > h:
             raise ValueError(
                 f"{name} has {math.prod(shape)} numbers, more than one head's {h}; the mean of a "
                 "group is known for k_proj and v_proj only"
             )
+    check_beside(others, {re.split(r"[kv]_proj\.", x)[0] for x in found}, n_heads, h)
+
+
+def check_beside(shapes, modules, n_heads, h):
+    """Raise ValueError if what is beside k_proj, in one of these modules, has a part for each head.
+
+    That is: as many numbered tensors as K/V heads, as long a first axis, or, where it is named
+    after keys or values, more numbers than one head's h.
+    """
+    numbered = Counter(map(unnumbered, shapes))
+    for name, shape in shapes.items():
+        parts = [name.removeprefix(x) for x in modules if name.startswith(x)]
+        if n_heads == 1 or not parts or any(map(QUERIES.match, parts)):
+            continue
+        of_keys, size = any(map(KEYS.match, parts)), math.prod(shape)
+        is_one_of_n = unnumbered(name) != name and numbered[unnumbered(name)] == n_heads
+        has_n_rows = [*shape[:1]] == [n_heads] and not (of_keys and size == h)
+        if is_one_of_n or has_n_rows or (of_keys and size > h):
+            raise ValueError(
+                f"{name} {tuple(shape)} seems to hold a part for each of {n_heads} K/V heads; the "
+                "mean of a group is known for k_proj and v_proj only"
+            )
+
+
+def unnumbered(name):
+    """A name without the number before its last part: norms.0.weight is norms.#.weight.
+
+    >>> unnumbered("layers.3.k_norm.norms.0.weight")
+    'layers.3.k_norm.norms.#.weight'
+    """
+    return re.sub(r"\.\d+(\.[^.]*)?$", r".#\1", name)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 from course_utils.attention import GroupedQueryAttention, split_heads
 from course_utils.checkpoints import Checkpoint, conversion, convert_checkpoint
@@ -235,6 +235,33 @@ def weights_of(*shapes, **others):
         (
             weights_of((12, 5), k_norm__weight=(2, 6)),
             "k_norm.weight has 12 numbers, more than one head's 2; ",
+        ),
+        (
+            weights_of(
+                (12, 5), **{f"layers__0__k_norm__norms__{i}__weight": (2,) for i in range(6)}
+            ),
+            "layers.0.k_norm.norms.0.weight (2,) seems to hold a part for each of 6 K/V heads; the mean of a "
+            "group is known for k_proj and v_proj only",
+        ),
+        (
+            weights_of((12, 5), layers__0__A=(6,)),
+            "layers.0.A (6,) seems to hold a part for each of 6 K/V heads; ",
+        ),
+        (
+            weights_of((12, 5), layers__0__k_scale=(6, 1)),
+            "layers.0.k_scale has 6 numbers, more than one head's 2; ",
+        ),
+        (
+            weights_of((48, 5), layers__0__k_scale=(6, 1)),
+            "layers.0.k_scale (6, 1) seems to hold a part for each of 6 K/V heads; ",
+        ),
+        (
+            weights_of((12, 5), layers__0__v_norm__weight=(12,)),
+            "layers.0.v_norm.weight (12,) seems to hold a part for each of 6 K/V heads; ",
+        ),
+        (
+            weights_of((12, 5), layers__0__key_norm__weight=(12,)),
+            "layers.0.key_norm.weight (12,) seems to hold a part for each of 6 K/V heads; ",
         ),
         (
             weights_of((13, 5)),
@@ -475,6 +502,63 @@ def test_the_target_may_be_an_empty_folder_or_deep(saved, tmp_path):
     for target in (tmp_path / "empty", tmp_path / "a" / "b"):
         convert_checkpoint(old, target, 2)
         reload(target)
+
+
+# All families of transformers with a k_proj, as far as they are known to differ here
+
+REFUSED = {  # model_type → how the refusal begins
+    "biogpt": "config.json of biogpt has no num_key_value_heads, so its code would not know of fewer ",
+    "gptj": "config.json of gptj has no num_key_value_heads, ",
+    "modernbert-decoder": "config.json of modernbert-decoder has no num_key_value_heads, ",
+    "opt": "config.json of opt has no num_key_value_heads, ",
+    "doge": "model.layers.0.self_attn.A (6,) seems to hold a part for each of 6 K/V heads; ",
+    "cohere, qk": "model.layers.0.self_attn.k_norm.weight has 48 numbers, more than one head's 8; ",
+    "olmo2": "model.layers.0.self_attn.k_norm.weight has 48 numbers, more than one head's 8; ",
+    "stablelm, qk": "model.layers.0.self_attn.k_layernorm.norms.0.weight (8,) seems to hold a part ",
+}
+CONVERTED = (
+    "afmoe arcee bitnet cohere cohere2 diffllama exaone4 gemma2 glm4 gpt_oss granite helium "
+    "hunyuan_v1_dense laguna lfm2 mistral phi qwen3_moe seed_oss smollm3 stablelm starcoder2"
+)
+KINDS = [*CONVERTED.split(), "phi, qk", *REFUSED]
+TOY = SIZES | {
+    "hidden_size": 48, "head_dim": 8, "num_key_value_heads": 6, "bos_token_id": 1, "eos_token_id": 2,
+    "pad_token_id": 0, "n_embd": 48, "n_layer": 2, "n_head": 6, "rotary_dim": 4, "ffn_dim": 11,
+    "num_experts": 2, "num_local_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16,
+    "intermediate_size": 16,
+    "initializer_range": 0.3, "word_embed_proj_dim": 48,
+}  # fmt: skip
+
+
+def family(kind, with_norms=False):
+    """A model of another family with random weights, perhaps with norms of queries and keys."""
+    config_class = type(AutoConfig.for_model(kind))
+    known = {*config_class.__dataclass_fields__, *config_class.attribute_map}
+    given = TOY | {"qk_layernorm": with_norms, "use_qk_norm": with_norms}
+    torch.manual_seed(0)
+    config = config_class(**{name: x for name, x in given.items() if name in known})
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    with torch.no_grad():
+        for x in model.parameters():
+            x.add_(torch.randn_like(x) / 5)
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_family_is_converted_as_transformers_computes_it_or_refused(kind, tmp_path):
+    model, old = family(kind.removesuffix(", qk"), kind.endswith(", qk")), tmp_path / "old"
+    model.save_pretrained(old)
+    if kind in REFUSED:
+        assert refused(ValueError, old, tmp_path / "new").startswith(REFUSED[kind])
+        return
+    convert_checkpoint(old, tmp_path / "new", 2)
+    for name, x in model.named_parameters():
+        if not {"k_proj", "v_proj"}.isdisjoint(name.split(".")):
+            x.copy_(group_means(x.double(), 6, 2, repeats=3))
+    tokens = torch.arange(3, 12)[None]
+    got, expected = reload(tmp_path / "new")(tokens).logits, model(tokens).logits
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
 
 
 # What convert_checkpoint refuses

@@ -10,6 +10,8 @@ from course_utils.checkpoints.reader import INDEX, WHOLE, open_checkpoint, write
 from course_utils.geometry import kv_heads
 from course_utils.pooling import check_names, mean_pool_kv, pooled
 
+# Whose code knows num_key_value_heads, which old files lack; no model_type is one's own code.
+OLD = (None, "llama", "phi")
 # What is, or lists, weights: never copied as it is.
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".gguf", ".index.json")
 
@@ -67,10 +69,16 @@ def convert_checkpoint(source, target, n_kv_heads, pool=mean_pool_kv):
 
 
 def check_parts(config):
-    """Raise ValueError if a config.json counts heads in a part of its own."""
+    """Raise ValueError if a config.json has no number of K/V heads, or counts heads in a part."""
     for key, value in config.items():
         if isinstance(value, dict) and "num_attention_heads" in value:
             raise ValueError(
                 f"config.json counts heads in its {key}, so this is a model of several parts; save "
                 "the language model in a folder of its own and convert that"
             )
+    kind = config.get("model_type")
+    if kind not in OLD and "num_key_value_heads" not in config:
+        raise ValueError(
+            f"config.json of {kind} has no num_key_value_heads, so its code would not know of "
+            "fewer K/V heads; Llama's and Qwen's does"
+        )
