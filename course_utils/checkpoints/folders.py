@@ -54,9 +54,6 @@ class Folder:
     def local(self, file):
         return self.path / file if file in self.files() else None
 
-    def has(self, file):
-        return (self.path / file).is_file()
-
     def size(self, file):
         return (self.path / file).stat().st_size
 

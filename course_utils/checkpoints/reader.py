@@ -71,12 +71,11 @@ class Checkpoint:
         self.source, self.name, self.revision = source, source.name, source.revision
         self.headers = {}  # file → its first bytes, as far as its header goes, and the header
         self.config = json_object(self.read("config.json"), "config.json")
-        is_whole = source.local(WHOLE) and not source.local(INDEX)  # then it may be offline
-        index = None if is_whole else source.read(INDEX)
-        if not index or source.has(WHOLE):
-            index = b"{}"
-        self.index = json_object(index, INDEX)
+        index = None if source.local(WHOLE) else source.read(INDEX)
+        self.index = json_object(index or b"{}", INDEX)
         files = self.index.get("weight_map", {})
+        if files and not source.local(INDEX) and source.has(WHOLE):  # on the Hub; one file wins
+            self.index = files = {}
         if not isinstance(files, dict) or not all(map(is_weights, files.values())):
             raise ValueError(f"{INDEX} is broken: its weight_map must name a file for each tensor")
         # tensor → file; empty if there is one file
