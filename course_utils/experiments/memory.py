@@ -9,6 +9,11 @@ class _Largest(TorchDispatchMode):
 
     n_bytes = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls):
+        """No: nothing is compiled here, and to import what would skip it takes seconds."""
+        return False
+
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         result = operation(*args, **(kwargs or {}))
         sizes = [x.untyped_storage().nbytes() for x in tree_leaves(result) if hasattr(x, "storage")]
