@@ -79,15 +79,29 @@ def by_hand_stable(q, k, v):
     scores = q.double() @ k.double().mT / q.shape[-1] ** 0.5
     e = (scores - scores.amax(-1, keepdim=True)).exp()
     weights = e / e.sum(-1, keepdim=True)
-    return weights @ v.double(), weights
+    return (weights @ v.double()).to(q.dtype), weights.to(q.dtype)
+
+
+def computed_in(dtype, fn):
+    """fn in another precision, and its results cast back."""
+
+    def cast(x, dtype):
+        return x.to(dtype) if isinstance(x, torch.Tensor) else x
+
+    def casting(*given):
+        got = fn(*(cast(x, dtype) for x in given))
+        several = isinstance(got, tuple | list)
+        return tuple(cast(x, given[0].dtype) for x in got) if several else cast(got, given[0].dtype)
+
+    return casting
 
 
 def in_half_precision(q, k, v):
-    return by_einsum(q.half(), k.half(), v.half())
+    return computed_in(torch.half, by_einsum)(q, k, v)
 
 
 def in_bfloat16(q, k, v):
-    return by_einsum(q.bfloat16(), k.bfloat16(), v.bfloat16())
+    return computed_in(torch.bfloat16, by_einsum)(q, k, v)
 
 
 def by_pytorch(q, k, v):
@@ -298,12 +312,19 @@ def test_an_error_is_reported_with_the_shapes_and_the_line():
         return weights @ v, weights
 
     result = examine(find("01.attention"), forgets_to_transpose)
-    assert result.diagnosis == "an error"
+    assert result.diagnosis == "a product without a transpose"
     said, shapes, line, error = result.message.splitlines()
-    assert said == "It raised an error."
+    assert said.startswith("This is what you get with a product without a transpose. q @ k would")
     assert shapes == "for q (1, 1, 3, 2), k (1, 1, 3, 2), v (1, 1, 3, 2)"
     assert line == "line: weights = (q @ k).softmax(-1)"
     assert error.startswith("RuntimeError: ")
+
+    def misspells(q, k, v):
+        return softmax(q @ k.mT)  # noqa: F821
+
+    result = examine(find("01.attention"), misspells)
+    assert result.diagnosis == "an error"
+    assert result.message.splitlines()[0] == "It raised an error."
 
 
 @pytest.mark.parametrize(
@@ -312,7 +333,7 @@ def test_an_error_is_reported_with_the_shapes_and_the_line():
         (lambda q, k, v: (by_einsum(q, k, v)[0] + 1, by_einsum(q, k, v)[1]), "output differs by"),
         (lambda q, k, v: (by_einsum(q, k, v)[0], by_einsum(q, k, v)[1] ** 2), "weights differs by"),
         (lambda q, k, v: (q[0], k), "output is a float32 tensor (1, 3, 2), it should be a float32"),
-        (lambda q, k, v: (q, k, v), "return 2 things, output, weights; you returned 3 things"),
+        (lambda q, k, v: (q, k, v), "return 2 things, output, weights; you returned a tuple of 3"),
         (lambda q, k, v: "done", "return 2 things, output, weights; you returned 'done'"),
         (lambda q, k, v: (1.0, 2.0), "output is 1.0, it should be a float32 tensor (1, 1, 3, 2)"),
     ],
@@ -429,7 +450,7 @@ def causal_by_pytorch(q, k, v):
 
 
 def in_half(fn):
-    return lambda *x: fn(*(each.half() if isinstance(each, torch.Tensor) else each for each in x))
+    return computed_in(torch.half, fn)
 
 
 def heads_by_loop(x, w_q, w_k, w_v, w_o, n):
@@ -556,10 +577,10 @@ def by_group(q, k, v):
 
 def pool_by_loop(weight, n, g):
     r, h = n // g, weight.shape[0] // n
-    pooled = torch.zeros(g * h, weight.shape[1])
+    pooled = torch.zeros(g * h, weight.shape[1], dtype=weight.dtype)
     for i in range(n):
         rows = i // r * h + torch.arange(h)
-        pooled[rows] += (weight[i * h : (i + 1) * h] / r).float()
+        pooled[rows] += weight[i * h : (i + 1) * h] / r
     return pooled
 
 
@@ -604,7 +625,7 @@ def range_by_stream(header_bytes, tensor_name):
 
 def heads_by_match(config):
     match config:
-        case {"kv_lora_rank": _}:
+        case {"kv_lora_rank": int()}:
             raise ValueError("a latent")
         case {"new_decoder_architecture": True, "num_kv_heads": g}:
             return g
@@ -694,6 +715,7 @@ GOOD = {
         "loop": causal_by_loop,
         "pytorch": causal_by_pytorch,
         "half": in_half(causal_in_place),
+        "bfloat16": computed_in(torch.bfloat16, causal_by_where),
     },
     "03.split_heads": {
         "reshape": lambda x, n: x.reshape(*x.shape[:2], n, -1).permute(0, 2, 1, 3),
@@ -710,8 +732,9 @@ GOOD = {
         "loop": heads_by_loop,
         "einsum": heads_by_einsum,
         "linear": heads_by_linear,
-        "double": lambda *x: heads_by_loop(*(w.double() for w in x[:-1]), x[-1]),
+        "double": computed_in(torch.double, heads_by_loop),
         "half": in_half(heads_by_einsum),
+        "bfloat16": computed_in(torch.bfloat16, heads_by_einsum),
     },
     "04.kv_cache_bytes": {
         "product": lambda n_layers, b, g, h, s, size: 2 * n_layers * b * g * h * s * size,
@@ -736,7 +759,8 @@ GOOD = {
         "einsum": lambda q, k, v: by_einsum(q, k, v),
         "repeat": lambda q, k, v: by_einsum(q, *(x.repeat(1, q.shape[1], 1, 1) for x in (k, v))),
         "half": in_half(by_fold),
-        "double": lambda q, k, v: by_fold(q.double(), k.double(), v.double()),
+        "bfloat16": computed_in(torch.bfloat16, by_fold),
+        "double": computed_in(torch.double, by_fold),
     },
     "06.grouped_query_attention": {
         "fold": careful(by_fold),
@@ -746,6 +770,7 @@ GOOD = {
         "head by head": careful(by_head),
         "group by group": careful(by_group),
         "half": careful(in_half(by_five_letters)),
+        "bfloat16": careful(computed_in(torch.bfloat16, by_fold)),
     },
     "06.GroupedQueryAttention": {"a class": Layer, "pytorch": LayerByPyTorch},
     "07.mean_pool_kv": {
@@ -755,6 +780,7 @@ GOOD = {
         "einsum": careful_pool(pool_by_einsum),
         "numpy": careful_pool(pool_by_numpy),
         "half": careful_pool(in_half(pool_by_groups)),
+        "bfloat16": careful_pool(computed_in(torch.bfloat16, pool_by_groups)),
     },
     "08.byte_range": {"struct": range_by_struct, "stream": range_by_stream},
     "08.kv_heads": {"match": heads_by_match, "family": heads_by_family},
@@ -905,9 +931,13 @@ class OtherNames(Layer):
     "cls, diagnosis, said",
     [
         (ForgetsReturn, "nothing returned", "does every path end with a return?"),
-        (OneResult, "an error", "forward must return two things: output, weights"),
-        (WithBias, "an error", "q_proj.bias is one too many; write nn.Linear(…, bias=False)"),
-        (FullWidth, "an error", "k_proj.weight is (8, 8), it should be (4, 8): queries have"),
+        (OneResult, "only one result", "forward must return two things: output, weights"),
+        (WithBias, "a bias", "q_proj.bias is one too many; write nn.Linear(…, bias=False)"),
+        (
+            FullWidth,
+            "K and V projected to n heads",
+            "k_proj.weight is (8, 8), it should be (4, 8): queries have",
+        ),
         (OtherNames, "an error", "there is no q_proj.weight; there is k_proj.weight,"),
         (Layer(8, 4, 2), "an error", "give check the class itself, not a layer made from it"),
     ],

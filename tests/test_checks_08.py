@@ -78,7 +78,7 @@ def test_the_configs_are_those_of_the_table(config, name):
 def test_no_reference_fails_but_where_it_must_refuse():
     assert all(isinstance(x, tuple) for x in outcomes(RANGE, RANGE.reference))
     *numbers, refusal = outcomes(HEADS, HEADS.reference)
-    assert numbers == [8, 32, 40, 1, 12, 1, 8]
+    assert numbers == [8, 32, 32, 40, 1, 1, 12, 1, 8, 32, 4, 16]
     assert isinstance(refusal, ValueError)
 
 
@@ -114,15 +114,26 @@ def header_to_the_end(header_bytes, tensor_name):
 
 
 @pytest.mark.parametrize(
-    "fn, line, error",
+    "fn, diagnosis, line, error",
     [
-        (every_tensor_at_once, "places = {", "KeyError: 'data_offsets'"),  # of __metadata__
-        (header_to_the_end, "begin, end = json.loads", "UnicodeDecodeError: "),
+        (
+            every_tensor_at_once,
+            "data_offsets asked of __metadata__",
+            "places = {",
+            "KeyError: 'data_offsets'",
+        ),
+        (
+            header_to_the_end,
+            "all that was given read as JSON",
+            "begin, end = json.loads",
+            "UnicodeDecodeError: ",
+        ),
+        (lambda header_bytes, name: undefined, "an error", "", "NameError: "),  # noqa: F821
     ],
 )
-def test_a_header_read_wrongly_is_shown_with_its_line(fn, line, error):
+def test_a_header_read_wrongly_is_shown_with_its_line(fn, diagnosis, line, error):
     result = examine(RANGE, fn)
-    assert result.diagnosis == "an error"
+    assert result.diagnosis == diagnosis
     assert f"\nline: {line}" in result.message and f"\n{error}" in result.message
 
 
@@ -167,11 +178,11 @@ def any_of(*fields):
 
 
 def asked_too_early(config):
-    if "kv_lora_rank" in config:
+    if config.get("kv_lora_rank"):
         raise ValueError("a latent")
     if config.get("multi_query"):
         return 1
-    return any_of("num_kv_heads", "num_key_value_heads", "num_attention_heads", "n_head")(config)
+    return any_of("num_key_value_heads", "num_attention_heads", "n_head")(config)
 
 
 def by_default(config):
@@ -184,7 +195,7 @@ def by_default(config):
 
 def trusting(latent):
     def heads(config):
-        return latent(config) if "kv_lora_rank" in config else HEADS.reference(config)
+        return latent(config) if config.get("kv_lora_rank") else HEADS.reference(config)
 
     return heads
 

@@ -2,43 +2,91 @@
 
 from numbers import Integral
 
+import numpy as np
 import torch
+
+TOLERANCE = 1e-4
+COARSE = torch.bfloat16, torch.float16
 
 
 def same(got, expected):
-    """Whether got is expected: same kind, same shape, and equal up to got's precision."""
+    """Whether got is expected: of the same kind, shape and dtype, and `close` in numbers."""
+    return close(got, expected) and not any(dtypes_of(*pair) for pair in parts(got, expected))
+
+
+def close(got, expected):
+    """Whether got is expected but for the dtype: equal up to the precision it was computed in."""
+    pairs = list(parts(got, expected))
+    eps = max((precision(*pair) for pair in pairs if all(map(is_floating, pair))), default=0)
+    return all(equal(*pair, max(TOLERANCE, 4 * eps)) for pair in pairs)
+
+
+def parts(got, expected):
+    """The pairs of what came back and what should, if as many things came back."""
+    several = isinstance(expected, tuple)
+    if several and isinstance(got, tuple | list) and len(got) == len(expected):
+        return zip(got, expected, strict=True)
+    return [(got, expected)]
+
+
+def precision(got, expected):
+    """The step of the half precision that got was computed in, also if cast back since; else 0."""
+    if expected.dtype in COARSE:
+        return torch.finfo(expected.dtype).eps
+    held = (dtype for dtype in COARSE if holds(dtype, got) and not holds(dtype, expected))
+    return next((torch.finfo(dtype).eps for dtype in held), 0)
+
+
+def holds(dtype, x):
+    """Whether a dtype has all the numbers of x."""
+    return torch.equal(x.to(dtype).double().nan_to_num(), x.double().nan_to_num())
+
+
+def equal(got, expected, tolerance):
+    """Whether one thing is another: tensors up to a tolerance and in any dtype of their kind."""
     if isinstance(expected, Exception):
         return isinstance(got, type(expected))
-    if isinstance(expected, tuple):
-        return (
-            isinstance(got, tuple | list)
-            and len(got) == len(expected)
-            and all(map(same, got, expected))
-        )
+    if isinstance(expected, tuple | list):
+        as_many = isinstance(got, tuple | list) and len(got) == len(expected)
+        return as_many and all(equal(*pair, tolerance) for pair in zip(got, expected, strict=True))
     if not isinstance(expected, torch.Tensor):
         if isinstance(got, Integral) and not isinstance(got, bool):
             got = int(got)  # numpy has whole numbers of its own
         return type(got) is type(expected) and got == expected
     if not alike(got, expected):
         return False
-    if not expected.is_floating_point():
-        return torch.equal(got, expected)
-    tolerance = max(1e-4, 4 * torch.finfo(got.dtype).eps)
-    numbers = got.detach().double(), expected.double()
+    if not is_floating(expected):
+        return torch.equal(got.to(expected.dtype), expected)
+    numbers = got.detach().double(), expected.detach().double()
     return torch.allclose(*numbers, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 def alike(got, expected):
-    """Whether got is a tensor of expected's shape, and floating or of its dtype."""
+    """Whether got is a tensor of expected's shape, and floating, whole or boolean as it is."""
     if not isinstance(got, torch.Tensor) or got.shape != expected.shape:
         return False
-    return got.dtype == expected.dtype or (got.is_floating_point() and expected.is_floating_point())
+    booleans = [x.dtype == torch.bool for x in (got, expected)]
+    return is_floating(got) == is_floating(expected) and len(set(booleans)) == 1
+
+
+def is_floating(x):
+    return isinstance(x, torch.Tensor) and x.is_floating_point()
+
+
+def dtypes_of(got, expected):
+    """The dtypes of two things that are `close`, if they are tensors and their dtypes differ."""
+    if not isinstance(expected, torch.Tensor) or got.dtype == expected.dtype:
+        return ()
+    return word(got.dtype), word(expected.dtype)
+
+
+def word(dtype):
+    """A dtype in one word: `float32`."""
+    return str(dtype).removeprefix("torch.")
 
 
 def difference(names, got, expected):
-    """In words, the first part of what came back that is not the same as what was expected."""
-    if same(got, expected):
-        return ""
+    """In words, the first part of what came back that is not close to what was expected."""
     if isinstance(expected, Exception):
         instead = (
             f"raised {type(got).__name__}" if isinstance(got, Exception) else f"gave {kind(got)}"
@@ -46,17 +94,29 @@ def difference(names, got, expected):
         return f"yours {instead}; it should raise {type(expected).__name__}: {expected}"
     if isinstance(expected, tuple):
         if not isinstance(got, tuple | list) or len(got) != len(expected):
-            return f"return {kind(expected)}, {', '.join(names)}; you returned {kind(got)}"
-        parts = zip(names, got, expected, strict=True)
-        return next(filter(None, (difference([name], g, e) for name, g, e in parts)))
+            things = f"{len(expected)} things, {', '.join(names)}"
+            return f"return {things}; you returned {kind(got)}"
+        name, got, expected = first_wrong(names, got, expected)
+        return difference([name], got, expected)
     if not isinstance(expected, torch.Tensor) or not alike(got, expected):
         return f"{names[0]} is {kind(got)}, it should be {kind(expected)}"
-    gaps = (got.detach().double() - expected.double()).abs()
-    worst = gaps.argmax().item()
+    worst = gaps(got, expected).argmax().item()
     return (
-        f"{names[0]} differs by up to {gaps.max().item():.3g}{place(names[0], gaps, worst)}\n"
+        f"{names[0]} differs by up to {gaps(got, expected).max().item():.3g}"
+        f"{place(names[0], expected, worst)}\n"
         f"expected {near(expected, worst)}\n     got {near(got, worst)}"
     )
+
+
+def first_wrong(names, got, expected):
+    """(name, got, expected) of the first part that is not close; of the last if each one is."""
+    every = list(zip(names, *zip(*parts(got, expected), strict=True), strict=True))
+    return next((x for x in every if not close(*x[1:])), every[-1])
+
+
+def gaps(got, expected):
+    """How far apart the numbers of two tensors of one shape are; nan where only one is a number."""
+    return (got.detach().double() - expected.detach().double()).abs()
 
 
 def shapes(names, values):
@@ -67,32 +127,36 @@ def shapes(names, values):
 def argument(name, value):
     """One argument in words: `q (1, 1, 3, 2)`, `header_bytes (360 bytes)` or `n_heads = 4`."""
     if isinstance(value, torch.Tensor):
-        return f"{name} {tuple(value.shape)}"
+        usual = value.dtype in (torch.float32, torch.bool)
+        return f"{name} {tuple(value.shape)}" + ("" if usual else f" {word(value.dtype)}")
     return f"{name} ({len(value)} bytes)" if isinstance(value, bytes) else f"{name} = {value}"
 
 
 def kind(value):
-    """What a value is, in words: `a tensor (2, 3)`."""
+    """What a value is, in words: `a float32 tensor (2, 3)`."""
     if isinstance(value, torch.Tensor):
-        return f"a {value.dtype} tensor {tuple(value.shape)}".replace("torch.", "")
+        return f"a {word(value.dtype)} tensor {tuple(value.shape)}"
+    if isinstance(value, np.ndarray):
+        return f"a {value.dtype} array of NumPy {value.shape}"
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
     if isinstance(value, tuple | list):
-        return f"{len(value)} thing{'s' * (len(value) != 1)}"
-    return f"{value!r}"
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"{value!r}" if len(repr(value)) < 80 else f"a {type(value).__name__}"
 
 
 def place(name, x, i):
     """Which row of x its i-th number is in, in words: `, here in output[0, 1]`."""
-    index = torch.unravel_index(torch.tensor(i), x.shape)[:-1]
-    return f", here in {name}[{', '.join(str(j.item()) for j in index)}]" if index else ""
+    index = np.unravel_index(i, x.shape)[:-1]
+    return f", here in {name}[{', '.join(map(str, index))}]" if index else ""
 
 
 def near(x, i):
     """The i-th number of x and its neighbours in the row as text: four at most."""
-    rows = x.detach().double().reshape(-1, x.shape[-1] if x.ndim else 1)
+    rows = x.detach().reshape(-1, x.shape[-1] if x.ndim else 1)
     row, column = divmod(i, rows.shape[1])
     start = max(0, column - 3)
-    shown = [f"{value:.3f}" for value in rows[row, start : start + 4].tolist()]
+    numbers = rows[row, start : start + 4].tolist()
+    shown = [f"{y:.3f}" if is_floating(x) else str(y) for y in numbers]
     before, after = ["…"] * (start > 0), ["…"] * (start + 4 < rows.shape[1])
     return f"[{', '.join(before + shown + after)}]"

@@ -6,7 +6,7 @@ from course_utils.checks.engine import Exercise, Mistake
 EXERCISES = {
     "00.group_size": Exercise(
         reference=group_size,
-        probes=[(8, 2), (12, 4), (32, 8)],
+        probes=[(8, 2), (12, 4), (32, 8), (6, 6), (5, 1), (1, 1), (71, 1)],
         returns=("the group size",),
         mistakes={
             "a float": Mistake(
@@ -16,6 +16,10 @@ EXERCISES = {
             "the fraction upside down": Mistake(
                 lambda n, g: g // n,
                 "Read it aloud: query heads per key/value head.",
+            ),
+            "the remainder": Mistake(
+                lambda n, g: n % g,
+                "% gives what is left over, 0 when all is dealt out evenly. // gives how often.",
             ),
             "a difference": Mistake(
                 lambda n, g: n - g,

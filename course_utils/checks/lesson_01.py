@@ -1,5 +1,7 @@
 """Exercise of lesson 01: attention, with the mistakes that are made in writing it."""
 
+import torch
+
 from course_utils.attention import attention
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import attend, drawn, probe, results_of, unmasked
@@ -9,23 +11,83 @@ MISTAKES = {
         unmasked,
         "no scale",
         "scores divided by √d_model",
+        "scores divided by h",
+        "no softmax",
         "softmax over the queries",
         "softmax over the heads",
         "scores returned in place of weights",
         "queries and keys swapped",
         "keys in place of values",
+        "queries in place of keys",
+        "the first sequence for all",
+        "a causal mask",
+    ),
+    "a product without a transpose": Mistake(
+        unmasked(score=lambda q, k: q @ k),
+        "q @ k would multiply the h numbers of a query with one number of each key. Turn the keys "
+        "first, q @ k.mT: (t, h) @ (h, s) is (t, s).",
+    ),
+    "k.T in place of k.mT": Mistake(
+        unmasked(score=lambda q, k: q @ k.permute(3, 2, 1, 0)),
+        "k.T turns all four axes round, the batch too. k.mT, or k.transpose(-2, -1), swaps the "
+        "last two.",
+    ),
+    "heads and keys swapped": Mistake(
+        unmasked(score=lambda q, k: q @ k.transpose(1, 2)),
+        "Axes 1 and 2 are the heads and the keys. Swap the last two: k.transpose(-2, -1).",
+    ),
+    "the batch and the heads swapped": Mistake(
+        unmasked(score=lambda q, k: q @ k.transpose(0, 1)),
+        "Axes 0 and 1 are the batch and the heads. Swap the last two: k.transpose(-2, -1).",
+    ),
+    "k.t(), which is for two axes": Mistake(
+        unmasked(score=lambda q, k: q @ k.t()),
+        "k has four axes, and t() swaps two of two. Write k.mT or k.transpose(-2, -1).",
+    ),
+    "number times number, not a matrix product": Mistake(
+        unmasked(score=lambda q, k: q * k),
+        "q * k compares place with place only. A score is a sum of h products, and every query "
+        "meets every key: q @ k.mT.",
+    ),
+    "keys in place of queries": Mistake(
+        unmasked(read=lambda q, k, v: (k, k, v)),
+        "The keys are compared with themselves: q is never used.",
+    ),
+    "scores rounded down": Mistake(
+        unmasked(weigh=lambda x: x.floor().softmax(-1)),
+        "// divides and rounds down, so close scores become equal. Write /.",
+    ),
+    "torch.sqrt of a number": Mistake(
+        unmasked(scale=lambda q: 1 / torch.sqrt(q.shape[-1])),
+        "torch.sqrt takes a tensor, and h is a number: write h**0.5, or math.sqrt(h).",
+    ),
+    "softmax without an axis": Mistake(
+        unmasked(weigh=lambda x: x.softmax()),
+        "Say which axis shall sum to 1: softmax(dim=-1), the keys.",
+    ),
+    "softmax of whole numbers": Mistake(
+        unmasked(weigh=lambda x: x.long().softmax(-1)),
+        "Scores are no whole numbers: what is behind the point counts. Leave .long() out.",
+    ),
+    "^ in place of **": Mistake(
+        unmasked(scale=lambda q: q[..., :1] ^ 0.5),
+        "In Python ^ is not a power but a play with bits: write h**0.5.",
+    ),
+    "weights and values multiplied the other way round": Mistake(
+        lambda q, k, v: (v @ attend(q, k, v)[1], attend(q, k, v)[1]),
+        "Weights (t, s) come first, values (s, h) second: weights @ v is (t, h).",
     ),
     "scores multiplied by √h": Mistake(
         unmasked(scale=lambda q: q.shape[-1] ** 0.5),
         "Longer vectors already give larger scores: divide.",
     ),
-    "scores divided by h": Mistake(
-        unmasked(scale=lambda q: 1 / q.shape[-1]),
-        "The spread of q·k grows like √h, not like h: look at the left chart again.",
-    ),
     "h**1/2, which is h / 2": Mistake(
         unmasked(scale=lambda q: 2 / q.shape[-1]),
         "The power comes before the division: write h**0.5.",
+    ),
+    "/ h**1/2, which is / h / 2": Mistake(
+        unmasked(scale=lambda q: 1 / (2 * q.shape[-1])),
+        "The power comes before both divisions: you divided by h, and then by 2. Write h**0.5.",
     ),
     "the number of keys in place of h": Mistake(
         lambda q, k, v: attend(q, k, v, scale=lambda q: k.shape[-2] ** -0.5),
@@ -64,10 +126,6 @@ MISTAKES = {
         "All weights together sum to 1, but each query must hand out 1 of its own: "
         "softmax(dim=-1).",
     ),
-    "no softmax": Mistake(
-        unmasked(weigh=lambda x: x),
-        "Print weights.min() inside your function: some are negative, so this is no average.",
-    ),
     "a softmax without exp": Mistake(
         unmasked(weigh=lambda x: x / x.sum(-1, keepdim=True)),
         "Dividing by the sum keeps negative scores negative; softmax takes exp first.",
@@ -85,7 +143,17 @@ MISTAKES = {
 EXERCISES = {
     "01.attention": Exercise(
         reference=attention,
-        probes=[probe(1, 1, 1, 3, 3, 2), probe(2, 1, 1, 4, 6, 3), probe(3, 2, 3, 4, 6, 5)],
+        probes=[  # b, n, t, s, h: an easy one, all equal, all different, then each of them 1
+            probe(1, 1, 3, 3, 2),
+            probe(1, 1, 4, 6, 3),
+            probe(2, 2, 2, 2, 2),
+            probe(2, 3, 4, 6, 5),
+            probe(1, 3, 2, 4, 5),
+            probe(3, 1, 2, 4, 5),
+            probe(2, 3, 1, 4, 5),
+            probe(3, 2, 4, 1, 5),
+            probe(2, 3, 4, 5, 1),
+        ],
         returns=("output", "weights"),
         mistakes=MISTAKES,
         hints=(

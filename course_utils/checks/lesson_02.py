@@ -1,22 +1,31 @@
 """Exercises of lesson 02: the causal mask, and attention that looks only back."""
 
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 from course_utils.attention import attention, causal_attention, causal_mask
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import INF, causal, drawn, ones, probe, results_of, unmasked
 
 
-def low(qkv):
-    """The same with scores near -12, where a mask of -10 would show instead of hide."""
-    q, k, v = qkv
-    q[..., 3:], k[..., 3:] = 3.6, -3.6
-    return q, k, v
+def scored(seen, unseen):
+    """q, k and v (1, 1, 4, 4) whose scores are near `seen` where a word may look, else `unseen`.
+
+    All numbers are exact, in half precision too.
+    """
+    k = torch.full((4, 4), seen / 2).triu() + torch.full((4, 4), unseen / 2).tril(-1)
+    k += torch.tensor([0.0, 0.5, 1.0, 0.0])[:, None]
+    return tuple(x[None, None] for x in (4 * torch.eye(4), k, torch.arange(16.0).view(4, 4) % 5))
 
 
 def hidden(scores):
     """Where scores (…, t, s) belong to what may not be seen."""
     return ~causal_mask(*scores.shape[-2:])
+
+
+def shared(weights):
+    """Weights divided by their sum over the keys."""
+    return weights / weights.sum(-1, keepdim=True)
 
 
 MASK_MISTAKES = {
@@ -42,6 +51,26 @@ MASK_MISTAKES = {
         lambda t, s: ones(t, s).triu(),
         "Row 0 sees everything, the last row the least; it must be the other way round. The past "
         "lies to the left: tril, with its diagonal at column s - t.",
+    ),
+    "0 and -inf in place of True and False, lined up with the upper left corner": Mistake(
+        lambda t, s: torch.full((t, s), -INF).triu(1),
+        "Two things: this kind of mask is added to the scores, and here True = may attend; and the "
+        "queries are the last t places, so the last row must be True all over.",
+    ),
+    "the square mask of torch.nn.Transformer": Mistake(
+        lambda t, s: torch.nn.Transformer.generate_square_subsequent_mask(s),
+        "It is (s, s), of 0 and -inf, to be added to the scores. Here it is (t, s), True = may "
+        "attend.",
+    ),
+    "the square mask of torch.nn.Transformer, of the queries": Mistake(
+        lambda t, s: torch.nn.Transformer.generate_square_subsequent_mask(t),
+        "It is (t, t), of 0 and -inf, to be added to the scores. Here it is (t, s), True = may "
+        "attend.",
+    ),
+    "floats in place of True and False, lined up with the upper left corner": Mistake(
+        lambda t, s: torch.ones(t, s).tril(),
+        "Two things: write dtype=torch.bool; and the queries are the last t places, so the last "
+        "row must be True all over.",
     ),
     "nothing hidden": Mistake(
         ones,
@@ -94,12 +123,52 @@ ATTENTION_MISTAKES = {
         "triu in place of tril",
         "softmax over the queries",
         "no scale",
+        "scores divided by h",
+        "no softmax",
+        "keys in place of values",
+        "the first sequence for all",
         "scores returned in place of weights",
     ),
     "no mask": Mistake(
         attention,
         "Print weights[0, 0] inside your function: above its diagonal all must be 0. If you did "
         "mask: masked_fill returns a new tensor, keep it.",
+    ),
+    "a mask for s queries": Mistake(
+        causal(mask=lambda t, s: causal_mask(s, s)),
+        "Scores are (t, s), and causal_mask(s, s) is (s, s): right for t = s only. Give it "
+        "q.shape[-2] and k.shape[-2].",
+    ),
+    "a mask for t keys": Mistake(
+        causal(mask=lambda t, s: causal_mask(t, t)),
+        "Scores are (t, s), and causal_mask(t, t) is (t, t): right for t = s only. Give it "
+        "q.shape[-2] and k.shape[-2].",
+    ),
+    "is_causal=True": Mistake(
+        lambda q, k, v: (
+            scaled_dot_product_attention(q, k, v, is_causal=True),
+            causal_attention(q, k, v)[1],
+        ),
+        "The weights are right. is_causal=True takes the t queries for the first t of the s "
+        "places, so the newest does not see everything: give attn_mask=causal_mask(t, s).",
+    ),
+    "is_causal=True, and only one result": Mistake(
+        lambda q, k, v: scaled_dot_product_attention(q, k, v, is_causal=True),
+        "Two things: return output and weights; and is_causal=True takes the t queries for the "
+        "first t of the s places, not for the last.",
+    ),
+    "a word that cannot see itself, and nan made 0": Mistake(
+        causal(
+            mask=lambda t, s: ones(t, s).tril(s - t - 1),
+            weigh=lambda x: x.softmax(-1).nan_to_num(0),
+        ),
+        "Where t = s row 0 saw nothing, and softmax gave nan: that was the hint. The diagonal "
+        "belongs to the mask; then there is no nan to hide.",
+    ),
+    "weights hidden after the softmax, and divided by their new sum": Mistake(
+        unmasked(weigh=lambda x: shared(x.softmax(-1) * ~hidden(x))),
+        "Right while scores are small. Where one that must be hidden is large, softmax gives it "
+        "everything and leaves 0 for the others, and 0 / 0 is nan. Hide the scores before it.",
     ),
     "-inf on the past": Mistake(
         causal(mask=lambda t, s: ~causal_mask(t, s)),
@@ -145,6 +214,11 @@ ATTENTION_MISTAKES = {
         "-10 hides a word only where the others score far above it. Here all scores are near -12, "
         "and the hidden words win. Only -inf is below everything.",
     ),
+    "scores of -100 in place of -inf": Mistake(
+        causal(fill=-100),
+        "-100 hides a word only where the others score far above it. Here they score near -92, "
+        "and the hidden words get a part. Only -inf is below everything.",
+    ),
     "scores of -1 in place of -inf": Mistake(
         causal(fill=-1),
         "-1 is a score like any other: exp(-1) is 0.37. Only exp(-inf) is 0.",
@@ -160,7 +234,7 @@ ATTENTION_MISTAKES = {
 EXERCISES = {
     "02.causal_mask": Exercise(
         reference=causal_mask,
-        probes=[(3, 3), (2, 5), (1, 4), (3, 7)],
+        probes=[(3, 3), (2, 5), (1, 4), (3, 7), (1, 1)],
         returns=("mask",),
         mistakes=MASK_MISTAKES,
         hints=(
@@ -175,11 +249,19 @@ EXERCISES = {
     ),
     "02.causal_attention": Exercise(
         reference=causal_attention,
-        probes=[
-            probe(4, 1, 1, 3, 3, 2),
-            probe(5, 1, 1, 2, 4, 3),
-            probe(6, 2, 3, 4, 6, 5),
-            low(probe(7, 2, 3, 4, 6, 5)),
+        probes=[  # b, n, t, s, h: an easy one, all equal, all different, then each of them 1
+            probe(1, 1, 3, 3, 2),
+            probe(1, 1, 2, 4, 3),
+            probe(2, 2, 2, 2, 2),
+            probe(2, 3, 4, 6, 5),
+            probe(1, 3, 2, 4, 5),
+            probe(3, 1, 2, 4, 5),
+            probe(2, 3, 1, 4, 5),
+            probe(3, 2, 1, 1, 5),
+            probe(2, 3, 4, 5, 1),
+            scored(seen=-12, unseen=-12),  # lower than -10 is not far enough
+            scored(seen=-92, unseen=-92),  # lower than -100 is not far enough
+            scored(seen=-60, unseen=60),  # what must be hidden has all the weight
         ],
         returns=("output", "weights"),
         mistakes=ATTENTION_MISTAKES,

@@ -2,7 +2,13 @@
 
 import torch
 
-from course_utils.attention import causal_mask, merge_heads, multi_head_attention, split_heads
+from course_utils.attention import (
+    causal_attention,
+    causal_mask,
+    merge_heads,
+    multi_head_attention,
+    split_heads,
+)
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import (
     attend,
@@ -20,9 +26,9 @@ def counting(*shape):
     return torch.arange(torch.Size(shape).numel()).float().view(shape)
 
 
-def random(seed, b, t, d, n, h):
+def random(b, t, d, n, h):
     """x (b, t, d) and w_q, w_k, w_v (d, n·h), w_o (n·h, d), n; scores stay small."""
-    numbers = torch.Generator().manual_seed(seed)
+    numbers = torch.Generator().manual_seed(b * t * d * n * h)
     shapes = [(b, t, d)] + 3 * [(d, n * h)] + [(n * h, d)]
     x, *w = (torch.randn(shape, generator=numbers) for shape in shapes)
     return (x, *(each / each.shape[0] ** 0.5 for each in w), n)
@@ -41,7 +47,7 @@ def in_heads(split=split_heads, merge=merge_heads, **steps):
 
 def without_w_o(x, w_q, w_k, w_v, w_o, n):
     """The merged heads as they are."""
-    right = torch.eye(w_o.shape[0])
+    right = torch.eye(w_o.shape[0], dtype=x.dtype)
     return multi_head_attention(x, w_q, w_k, w_v, right, n)
 
 
@@ -80,7 +86,11 @@ SPLIT_MISTAKES = {
     "no transpose": Mistake(
         lambda x, n: split_heads(x, n).transpose(1, 2),
         "The cut is right. Attention multiplies the last two axes, and these must be (t, h): "
-        "transpose(1, 2).",
+        "transpose(1, 2). It gives back a new tensor: keep it.",
+    ),
+    "the width cut by h": Mistake(
+        lambda x, n: x.view(*x.shape[:2], n, n).transpose(1, 2),
+        "You took n_heads for both: a row of n · h numbers is n_heads pieces of width // n_heads.",
     ),
     "n and h swapped in the view": Mistake(
         lambda x, n: split_heads(x, x.shape[-1] // n),
@@ -118,6 +128,16 @@ MERGE_MISTAKES = {
         view_merge,
         "reshape reads head 0 to its end before head 1, so a row holds several words of one "
         "head. It must hold all heads of one word: transpose(1, 2) first.",
+    ),
+    "no transpose": Mistake(
+        lambda x: x.flatten(2),
+        "That is (b, n, t·h): the words of each head in one row. First bring the heads behind the "
+        "words: x = x.transpose(1, 2), which gives back a new tensor, then flatten(2).",
+    ),
+    "a view after a transpose": Mistake(
+        lambda x: x.transpose(1, 2).view(len(x), x.shape[2], -1),
+        "The order is right, but view cannot follow a transpose, which leaves the numbers where "
+        "they lie: reshape or flatten(2) copies them.",
     ),
     "no reshape": Mistake(
         lambda x: x.transpose(1, 2),
@@ -159,6 +179,27 @@ ATTENTION_MISTAKES = {
         "queries and keys swapped",
         "keys and values swapped",
         "keys in place of values",
+        "queries in place of keys",
+        "scores divided by h",
+        "no softmax",
+        "scores returned in place of weights",
+    ),
+    "no merge": Mistake(
+        in_heads(merge=lambda x: x),
+        "The heads must lie side by side before w_o: library.merge_heads(output) @ w_o.",
+    ),
+    "a tuple not unpacked": Mistake(
+        lambda x, w_q, w_k, w_v, w_o, n: merge_heads(
+            causal_attention(*(split_heads(x @ w, n) for w in (w_q, w_k, w_v)))
+        ),
+        "causal_attention gives back two things: output, weights = library.causal_attention(…).",
+    ),
+    "h taken for d // n": Mistake(
+        lambda x, *others: in_heads(
+            lambda y, n: y.view(*y.shape[:2], n, x.shape[-1] // n).transpose(1, 2)
+        )(x, *others),
+        "After the projection a row has n·h numbers, w_q.shape[1], which need not be d: h is "
+        "that // n_heads.",
     ),
     "no output projection": Mistake(
         without_w_o,
@@ -202,10 +243,6 @@ ATTENTION_MISTAKES = {
         linear_out,
         "w_o is (n·h, d) and goes from n·h to d as it is: @ w_o, no .T.",
     ),
-    "queries in place of keys": Mistake(
-        in_heads(read=lambda q, k, v: (q, q, v)),
-        "The queries are compared with themselves: w_k is never used.",
-    ),
     "weights averaged over the heads": Mistake(
         averaged,
         "The output is right, but n maps became one. torch.nn.MultiheadAttention does this too, "
@@ -217,7 +254,15 @@ ATTENTION_MISTAKES = {
 EXERCISES = {
     "03.split_heads": Exercise(
         reference=split_heads,
-        probes=[(counting(1, 2, 6), 3), (counting(2, 5, 12), 3)],
+        probes=[  # (b, t, n·h), n: an easy one, all different, all equal, then each of them 1
+            (counting(1, 2, 6), 3),
+            (counting(2, 5, 12), 4),
+            (counting(2, 2, 4), 2),
+            (counting(1, 3, 8), 2),
+            (counting(3, 1, 8), 4),
+            (counting(2, 3, 4), 1),
+            (counting(3, 2, 4), 4),
+        ],
         returns=("the heads",),
         mistakes=SPLIT_MISTAKES,
         hints=(
@@ -230,7 +275,15 @@ EXERCISES = {
     ),
     "03.merge_heads": Exercise(
         reference=merge_heads,
-        probes=[(counting(1, 3, 2, 2),), (counting(2, 3, 5, 4),)],
+        probes=[  # (b, n, t, h): an easy one, all different, all equal, then each of them 1
+            (counting(1, 3, 2, 2),),
+            (counting(2, 4, 5, 3),),
+            (counting(2, 2, 2, 2),),
+            (counting(1, 2, 3, 4),),
+            (counting(2, 1, 3, 4),),
+            (counting(2, 3, 1, 4),),
+            (counting(3, 4, 2, 1),),
+        ],
         returns=("the merged heads",),
         mistakes=MERGE_MISTAKES,
         hints=(
@@ -243,7 +296,17 @@ EXERCISES = {
     ),
     "03.multi_head_attention": Exercise(
         reference=multi_head_attention,
-        probes=[random(7, 1, 3, 4, 2, 2), random(8, 2, 5, 7, 3, 4)],
+        probes=[  # b, t, d, n, h: an easy one, all different, d = n·h, then each of them 1
+            random(1, 3, 4, 2, 2),
+            random(2, 5, 7, 3, 4),
+            random(2, 2, 4, 2, 2),
+            random(2, 2, 2, 2, 2),
+            random(1, 4, 5, 3, 2),
+            random(3, 1, 5, 2, 4),
+            random(2, 3, 1, 4, 5),
+            random(2, 3, 5, 1, 4),
+            random(2, 4, 5, 3, 1),
+        ],
         returns=("output", "weights"),
         mistakes=ATTENTION_MISTAKES,
         hints=(

@@ -30,9 +30,9 @@ def in_units(unit):
     return lambda *sizes: kv_cache_bytes(*sizes) / unit
 
 
-def step(seed, b, n, t, h, n_past):
+def step(b, n, t, h, n_past):
     """q, k_new and v_new (b, n, t, h), and how many tokens the cache holds."""
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(b * n * t * h)
     return (*torch.randn(3, b, n, t, h, generator=random), n_past)
 
 
@@ -181,6 +181,11 @@ BYTES_MISTAKES = {
         lambda *sizes: kv_cache_bytes(*sizes[:-1], 1) + sizes[-1],
         "Each element takes so many bytes: multiply.",
     ),
+    "a product in 32 bits": Mistake(
+        lambda *sizes: (kv_cache_bytes(*sizes) + 2**31) % 2**32 - 2**31,
+        "Right while the product is below 2³¹, about 2 GB; beyond, an int32 starts again from "
+        "below 0. Python's own numbers have no end: multiply those, or use int64.",
+    ),
     **{
         unit: Mistake(in_units(size), "The function returns bytes; divide only to show them.")
         for unit, size in UNITS.items()
@@ -191,9 +196,21 @@ STEP_MISTAKES = {
     **drawn(
         appending,
         "no scale",
+        "scores divided by h",
+        "no softmax",
         "keys in place of values",
         "a mask lined up with the upper left corner",
         "the empty places of the cache attended to",
+    ),
+    "cache.append called twice": Mistake(
+        lambda q, k, v, cache: (cache.append(k, v), decode_step(q, k, v, cache))[1],
+        "The new tokens are in the cache twice. One call does both: k, v = cache.append(k_new, "
+        "v_new) stores them and gives back everything.",
+    ),
+    "what append gave back appended again": Mistake(
+        lambda q, k, v, cache: (decode_step(q, k, v, cache), cache.append(*held(cache)))[0],
+        "cache.append gives back everything so far, and you appended that as well. Append only "
+        "k_new and v_new, and only once.",
     ),
     "the past left out": Mistake(
         only_the_new,
@@ -239,18 +256,25 @@ STEP_MISTAKES = {
         "cache.k is the whole room, with zeros behind the last token, and a key of zeros gets "
         "weight too: exp(0) is 1. Use what cache.append gives back, and causal attention.",
     ),
-    "no mask for a chunk": Mistake(
+    "every new token seeing the whole chunk": Mistake(
         appending(mask=None),
         "With one new token nothing has to be hidden. Of several, the first must not see the "
-        "last: use causal attention.",
+        "last: one call of causal attention for all of them. (Called for one query at a time, it "
+        "takes each for the newest, which sees everything.)",
     ),
     "keys and values swapped": Mistake(
         lambda q, k, v, cache: decode_step(q, v, k, cache),
         "The order is append(k_new, v_new), and keys come back first.",
     ),
+    "keys and values swapped in the cache": Mistake(
+        lambda q, k, v, cache: causal_attention(q, *cache.append(v, k)[::-1])[0],
+        "The output is right, but keys lie where values belong, and the next step will take them "
+        "for those: append(k_new, v_new).",
+    ),
     "k and v taken from the cache in the wrong order": Mistake(
         appending(read=lambda q, k, v: (q, v, k)),
-        "All is stored well, but append gives back k first, then v.",
+        "All is stored well. But k and v changed places on the way to attention: append gives "
+        "back k, v in this order, and causal_attention takes q, k, v.",
     ),
     "old and new joined with torch.cat, the empty places too": Mistake(
         joined_whole,
@@ -271,10 +295,16 @@ EXERCISES = {
     "04.decode_step": Exercise(
         reference=decode_step,
         probes=[
-            step(10, 1, 1, 1, 2, n_past=5),
-            step(11, 1, 2, 1, 3, n_past=0),
-            step(12, 2, 3, 4, 5, n_past=0),
-            step(13, 2, 3, 3, 5, n_past=4),
+            step(1, 1, 1, 2, n_past=5),
+            step(1, 2, 1, 3, n_past=0),
+            step(2, 3, 4, 5, n_past=0),
+            step(2, 3, 3, 5, n_past=4),
+            step(2, 2, 2, 2, n_past=2),  # all equal; then each of them 1
+            step(1, 3, 2, 4, n_past=5),
+            step(2, 1, 3, 4, n_past=5),
+            step(3, 2, 1, 4, n_past=5),
+            step(2, 3, 4, 1, n_past=5),
+            step(2, 3, 4, 5, n_past=1),
         ],
         returns=("output", "cache.n_tokens", "the keys in the cache", "the values in the cache"),
         mistakes=STEP_MISTAKES,
@@ -293,7 +323,19 @@ EXERCISES = {
     ),
     "04.kv_cache_bytes": Exercise(
         reference=kv_cache_bytes,
-        probes=[(1, 1, 1, 4, 3, 2), (3, 5, 2, 7, 11, 2), (3, 5, 2, 7, 11, 4), (6, 3, 5, 16, 9, 1)],
+        probes=[
+            (1, 1, 1, 4, 3, 2),
+            (3, 5, 2, 7, 11, 2),
+            (3, 5, 2, 7, 11, 4),
+            (6, 3, 5, 16, 9, 1),
+            (2, 2, 2, 2, 2, 2),  # all equal; then each of them 1
+            (1, 5, 2, 7, 11, 4),
+            (3, 1, 2, 7, 11, 4),
+            (3, 5, 1, 7, 11, 4),
+            (3, 5, 2, 1, 11, 4),
+            (3, 5, 2, 7, 1, 4),
+            (126, 1, 8, 128, 9000, 2),  # more than 2³¹
+        ],
         returns=("the number of bytes",),
         mistakes=BYTES_MISTAKES,
         hints=(

@@ -28,7 +28,17 @@ MISTAKES = {
         "a causal mask",
         "no scale",
         "scores divided by √(n·h)",
+        "scores divided by h",
+        "no softmax",
+        "scores returned in place of weights",
         "keys in place of values",
+        "the first sequence for all",
+    ),
+    "the axes of length 1 squeezed out": Mistake(
+        unmasked(read=lambda q, k, v: (q, k.squeeze(), v.squeeze())),
+        "squeeze() drops every axis of length 1, so also s, or b, when it is 1. Name the axis of "
+        "the head, k.squeeze(1), and mind that (b, s, h) does not line up with (b, n, t, h); K "
+        "fits as it is.",
     ),
     "the query heads averaged": Mistake(
         unmasked(read=lambda q, k, v: (q.mean(1, keepdim=True), k, v)),
@@ -81,10 +91,16 @@ MISTAKES = {
 EXERCISES = {
     "05.multi_query_attention": Exercise(
         reference=attention,
-        probes=[
-            probe(14, 1, 2, 2, 3, 2, g=1),
-            probe(15, 3, 3, 2, 4, 5, g=1),
-            probe(16, 2, 3, 4, 6, 5, g=1),
+        probes=[  # b, n, t, s, h: an easy one, all different, all equal, then each of them 1
+            probe(1, 2, 2, 3, 2, g=1),
+            probe(3, 3, 2, 4, 5, g=1),
+            probe(2, 3, 4, 6, 5, g=1),
+            probe(2, 2, 2, 2, 2, g=1),
+            probe(1, 3, 2, 4, 5, g=1),
+            probe(3, 1, 2, 4, 5, g=1),
+            probe(2, 3, 1, 4, 5, g=1),
+            probe(2, 3, 4, 1, 5, g=1),
+            probe(2, 3, 4, 5, 1, g=1),
         ],
         returns=("output", "weights"),
         mistakes=MISTAKES,

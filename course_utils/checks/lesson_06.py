@@ -1,5 +1,7 @@
 """Exercises of lesson 06: grouped-query attention, as a function and as a layer."""
 
+from functools import cache
+
 import torch
 from torch import nn
 
@@ -29,6 +31,8 @@ from course_utils.checks.wrong import (
     view_split,
 )
 from course_utils.kv_cache import KVCache
+
+WEIGHTS = [f"{x}_proj.weight" for x in "qkvo"]
 
 
 def heads_of(q, k, v):
@@ -64,7 +68,10 @@ def reordered(q, k, v):
 
 
 def run_layer(cls, d_model, n_heads, n_kv_heads, x):
-    """A layer of class cls with known weights on all of x, and in pieces through a cache."""
+    """A layer of class cls with known weights on all of x, in pieces through a cache, and learning.
+
+    Two sequences take turns, each with a cache of its own.
+    """
     if isinstance(cls, nn.Module):
         raise TypeError("give check the class itself, not a layer made from it")
     if is_stub(cls):
@@ -73,30 +80,50 @@ def run_layer(cls, d_model, n_heads, n_kv_heads, x):
         if n_heads % n_kv_heads:
             return answer(n_heads, n_kv_heads, lambda: cls(d_model, n_heads, n_kv_heads)(x))
         layer = cls(d_model, n_heads, n_kv_heads)
-        if not layer.state_dict():
-            layer(x)  # says so itself if it is not implemented
-        torch.manual_seed(0)
-        copy_weights(GroupedQueryAttention(d_model, n_heads, n_kv_heads), layer)
+    if not layer.state_dict():
+        layer(x)  # says so itself if it is not implemented
+    copy_weights(known_weights(d_model, n_heads, n_kv_heads), layer)
     got = layer(x)
     if got is None or got is ...:
         return got
     output, weights = pair(got)
     if not isinstance(output, torch.Tensor) or output.shape != x.shape:
-        return output, weights, output, weights
-    return output, weights, *in_pieces(layer, n_kv_heads, d_model // n_heads, x)
+        return output, weights, *6 * [None]
+    learnt = gradients(layer, output)
+    return output, weights, *in_pieces(layer, n_kv_heads, d_model // n_heads, x), learnt
 
 
+@torch.no_grad()
 def in_pieces(layer, g, h, x):
-    """For 3 tokens, then one after another, then the last 2: all outputs, the last weights."""
-    cache = KVCache(len(x), g, x.shape[1], h)
-    pieces = x.split([3] + [1] * (x.shape[1] - 5) + [2], dim=1)
+    """For 3 tokens, then one after another, then the last 2: all outputs, the last weights.
+
+    Then the last output of another sequence that took turns, and what is in the first cache.
+    """
+    caches = [KVCache(len(x), g, x.shape[1], h) for _ in range(2)]
+    sizes, results = [3] + [1] * (x.shape[1] - 5) + [2], []
     try:
-        outputs, weights = zip(*(pair(layer(piece, cache)) for piece in pieces), strict=True)
+        for pieces in zip(x.split(sizes, 1), x.flip(1).split(sizes, 1), strict=True):
+            both = zip(pieces, caches, strict=True)
+            results.append([pair(layer(piece, cache)) for piece, cache in both])
     except ValueError as error:
         if "fit this cache" not in str(error):
             raise
-        return str(error), None
-    return torch.cat(outputs, dim=1), weights[-1]
+        return str(error), *4 * [None]
+    output = torch.cat([first[0] for first, _ in results], dim=1)
+    (_, weights), (other, _) = results[-1]
+    return output, weights, other, caches[0].k, caches[0].v
+
+
+def gradients(layer, output):
+    """What one step of training would change: the gradients of all weights in one row, or 0."""
+    weights = [layer.get_parameter(name) for name in WEIGHTS]
+    if not output.requires_grad:
+        return torch.zeros(sum(w.numel() for w in weights))
+    found = torch.autograd.grad(
+        output.square().mean(), weights, retain_graph=True, allow_unused=True
+    )
+    found = [torch.zeros_like(w) if x is None else x for w, x in zip(weights, found, strict=True)]
+    return torch.cat([x.flatten() for x in found])
 
 
 def pair(got):
@@ -106,9 +133,17 @@ def pair(got):
     return got
 
 
-def copy_weights(reference, layer):
-    """Give layer the weights of reference; ValueError says which of them do not fit."""
-    needed, given = reference.state_dict(), dict(layer.named_parameters())
+@cache
+def known_weights(d_model, n_heads, n_kv_heads):
+    """The weights of a layer, the same every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return GroupedQueryAttention(d_model, n_heads, n_kv_heads).state_dict()
+
+
+def copy_weights(needed, layer):
+    """Give layer the weights it needs; ValueError says which of them do not fit."""
+    given = dict(layer.named_parameters())
     for name, x in needed.items():
         if name not in given:
             raise ValueError(f"there is no {name}; there is {', '.join(given) or 'no weight'}")
@@ -129,7 +164,9 @@ def in_a_layer(
     split=split_heads,
     merge=merge_heads,
     out=True,
+    split_q=None,
     split_kv=None,
+    project=lambda layer, x: (layer.q_proj(x), layer.k_proj(x), layer.v_proj(x)),
     with_cache=None,
     **steps,
 ):
@@ -137,9 +174,9 @@ def in_a_layer(
 
     class Layer(GroupedQueryAttention):
         def forward(self, x, cache=None):
-            q = split(self.q_proj(x), self.n_heads)
-            k = (split_kv or split)(self.k_proj(x), self.n_kv_heads)
-            v = (split_kv or split)(self.v_proj(x), self.n_kv_heads)
+            q, k, v = project(self, x)
+            q = (split_q or split)(q, self.n_heads)
+            k, v = ((split_kv or split)(each, self.n_kv_heads) for each in (k, v))
             more = (cache and with_cache) or {}
             if cache:
                 k, v = store(cache, k, v, self.n_heads)
@@ -152,6 +189,64 @@ def in_a_layer(
 def append_copies(cache, k, v, n):
     """K and V repeated to n heads, and only then stored."""
     return cache.append(*(x.repeat_interleave(n // x.shape[1], dim=1) for x in (k, v)))
+
+
+def all_but_the_newest(cache, k, v, n):
+    """All is stored, and all but the newest token is read."""
+    return tuple(x[:, :, :-1] for x in cache.append(k, v))
+
+
+def before_they_are_stored(cache, k, v, n):
+    """What the cache held before the new tokens came."""
+    past = cache.k[:, :, : cache.n_tokens], cache.v[:, :, : cache.n_tokens]
+    cache.append(k, v)
+    return past
+
+
+def stored_the_wrong_way_round(cache, k, v, n):
+    """append(v, k), and what it gives back is taken for values, keys."""
+    return cache.append(v, k)[::-1]
+
+
+def built_as(**other):
+    """A layer built otherwise than it was asked for."""
+
+    def wrong(d_model, n_heads, n_kv_heads):
+        sizes = {"n_heads": n_heads, "n_kv_heads": n_kv_heads}
+        more = {key: x(**sizes) if callable(x) else x for key, x in other.items()}
+        return GroupedQueryAttention(d_model, **sizes | more)
+
+    return wrong
+
+
+class Remembers(GroupedQueryAttention):
+    """Keeps the past on itself, and never looks into the cache that it is given."""
+
+    def forward(self, x, cache=None):
+        self.past = getattr(self, "past", None) if cache else None
+        self.past = x if self.past is None else torch.cat([self.past, x], dim=1)
+        output, weights = super().forward(self.past)
+        return output[:, -x.shape[1] :], weights[:, :, -x.shape[1] :]
+
+
+class OwnCache(GroupedQueryAttention):
+    """Makes a cache of its own at the first call, and ignores the one that it is given."""
+
+    def forward(self, x, cache=None):
+        if cache and not hasattr(self, "cache"):
+            self.cache = KVCache(len(x), self.n_kv_heads, 2 * cache.k.shape[2], self.head_dim)
+        return super().forward(x, cache and self.cache)
+
+
+class OneResult(GroupedQueryAttention):
+    def forward(self, x, cache=None):
+        return super().forward(x, cache)[0]
+
+
+class Detached(GroupedQueryAttention):
+    def forward(self, x, cache=None):
+        output, weights = super().forward(x, cache)
+        return output.detach(), weights
 
 
 class Accepts(nn.Module):
@@ -173,19 +268,23 @@ class Accepts(nn.Module):
         return self.o_proj(merge_heads(output)), weights
 
 
-def swapped(d_model, n_heads, n_kv_heads):
-    """A layer that returns weights first."""
-
-    class Layer(GroupedQueryAttention):
-        def forward(self, x, cache=None):
-            return super().forward(x, cache)[::-1]
-
-    return Layer(d_model, n_heads, n_kv_heads)
+class Swapped(GroupedQueryAttention):
+    def forward(self, x, cache=None):
+        return super().forward(x, cache)[::-1]
 
 
-def tokens(seed, b, t, d):
+class Unchecked(Accepts):
+    """Right where n % g == 0, and an error of PyTorch's elsewhere."""
+
+    def forward(self, x, cache=None):
+        if self.n % self.g:
+            raise RuntimeError("The size of tensor a must match the size of tensor b")
+        return super().forward(x, cache)
+
+
+def tokens(b, t, d):
     """x (b, t, d), large enough for the weights to differ."""
-    return 3 * torch.randn(b, t, d, generator=torch.Generator().manual_seed(seed))
+    return 3 * torch.randn(b, t, d, generator=torch.Generator().manual_seed(b * t * d))
 
 
 ACCEPTED = (
@@ -201,6 +300,12 @@ FUNCTION_MISTAKES = {
         "the first K/V head for all",
         "a causal mask",
         "no scale",
+        "scores divided by h",
+        "no softmax",
+        "softmax over the queries",
+        "scores returned in place of weights",
+        "keys in place of values",
+        "the first sequence for all",
     ),
     "keys and values averaged over the heads": Mistake(
         unmasked(read=lambda q, k, v: (q, mean(k), mean(v))),
@@ -244,6 +349,9 @@ FUNCTION_MISTAKES = {
     **results_of(attention),
 }
 
+LAYER_REFUSALS = refusals(GroupedQueryAttention, lambda d_model, n, g: (n, g), Unchecked)
+del LAYER_REFUSALS["an error returned, not raised"]  # a class returns nothing
+
 LAYER_MISTAKES = {
     **drawn(
         in_a_layer,
@@ -254,7 +362,11 @@ LAYER_MISTAKES = {
         "g and r confused",
         "the first K/V head for all",
         "scores divided by √d_model",
+        "scores divided by h",
         "no scale",
+        "no softmax",
+        "softmax over the queries",
+        "scores returned in place of weights",
         "a split without a transpose",
         "a merge without a transpose",
         "a split and a merge without a transpose",
@@ -289,17 +401,91 @@ LAYER_MISTAKES = {
         "The heads lie side by side and nothing has mixed them. The last step is self.o_proj.",
     ),
     "n % g ≠ 0 accepted": Mistake(Accepts, ACCEPTED),
-    "the two results in the wrong order": Mistake(swapped, "Return output first, then weights."),
+    **LAYER_REFUSALS,
+    "K and V projected to n heads": Mistake(
+        built_as(n_kv_heads=lambda n_heads, n_kv_heads: n_heads),
+        "k_proj and v_proj make g heads, n_kv_heads * h numbers; only q_proj makes n. That is what "
+        "shrinks the cache.",
+    ),
+    "a bias": Mistake(
+        built_as(bias=True),
+        "Llama's projections have none, and their weights are named so: write bias=False in each "
+        "nn.Linear.",
+    ),
+    "k_proj and v_proj swapped": Mistake(
+        in_a_layer(project=lambda layer, x: (layer.q_proj(x), layer.v_proj(x), layer.k_proj(x))),
+        "k_proj makes the keys, v_proj the values. With weights of a real model it matters which.",
+    ),
+    "values from k_proj": Mistake(
+        in_a_layer(project=lambda layer, x: (layer.q_proj(x), *2 * [layer.k_proj(x)])),
+        "v_proj is never used: values are v_proj(x), split like the keys.",
+    ),
+    "keys from v_proj": Mistake(
+        in_a_layer(project=lambda layer, x: (layer.q_proj(x), *2 * [layer.v_proj(x)])),
+        "k_proj is never used: keys are k_proj(x), split like the values.",
+    ),
+    "keys and values swapped in the attention": Mistake(
+        in_a_layer(read=lambda q, k, v: (q, *reading(by_groups_of_r)(q, v, k)[1:])),
+        "Attention takes q, k, v in this order; append gives back k, v.",
+    ),
+    "keys and values swapped in the cache": Mistake(
+        in_a_layer(store=stored_the_wrong_way_round),
+        "All outputs are right, but keys lie where values belong: cache.append(k, v), and k, v "
+        "come back in this order.",
+    ),
+    "keys and values swapped on the way to the cache": Mistake(
+        in_a_layer(store=lambda cache, k, v, n: cache.append(v, k)),
+        "Without a cache all is right. append(v, k) gives back v, k: write k, v = "
+        "cache.append(k, v).",
+    ),
+    "q split without a transpose": Mistake(
+        in_a_layer(split_q=view_split),
+        "In q words are torn apart. Use split_heads of lesson 03 for q as well.",
+    ),
+    "the newest token left out": Mistake(
+        in_a_layer(store=all_but_the_newest),
+        "A word must see itself too: what cache.append gives back is all of it, old and new.",
+    ),
+    "the cache read before it is filled": Mistake(
+        in_a_layer(store=before_they_are_stored),
+        "The new tokens must see themselves too. Append first: append gives back old and new.",
+    ),
+    "the past kept in the layer": Mistake(
+        Remembers,
+        "The cache you were given stays empty, and the past of one sequence mixes with that of "
+        "the next. A layer keeps nothing: k, v = cache.append(k, v).",
+    ),
+    "a cache of the layer's own": Mistake(
+        OwnCache,
+        "The cache you were given stays empty: two sequences that take turns would share yours. "
+        "Use the one that comes as an argument.",
+    ),
+    "no gradient": Mistake(
+        Detached,
+        "The numbers are right, but training could change no weight: .detach(), .data, NumPy and "
+        "torch.no_grad() cut the gradient. The cache keeps none; that is enough.",
+    ),
+    "only one result": Mistake(OneResult, "Return both: output, weights."),
+    "the two results in the wrong order": Mistake(Swapped, "Return output first, then weights."),
 }
 
 EXERCISES = {
     "06.grouped_query_attention": Exercise(
         reference=attention,
-        probes=[
-            probe(17, 1, 4, 2, 3, 2, g=2),
-            probe(18, 2, 6, 4, 5, 7, g=3),
-            probe(19, 2, 8, 3, 5, 6, g=2),
-            probe(20, 2, 6, 2, 3, 5, g=4),
+        probes=[  # b, n, t, s, h, g: easy to hard, both ends of g, then each of the others 1
+            probe(1, 4, 2, 3, 2, g=2),
+            probe(2, 6, 4, 5, 7, g=3),
+            probe(2, 8, 3, 5, 6, g=2),
+            probe(2, 3, 2, 4, 5, g=3),
+            probe(3, 4, 2, 6, 5, g=1),
+            probe(2, 2, 2, 2, 2, g=2),
+            probe(4, 4, 4, 4, 4, g=2),
+            probe(1, 6, 3, 4, 5, g=2),
+            probe(2, 1, 3, 4, 5, g=1),
+            probe(2, 6, 1, 4, 5, g=3),
+            probe(3, 4, 2, 1, 5, g=2),
+            probe(2, 4, 3, 5, 1, g=2),
+            probe(2, 6, 2, 3, 5, g=4),
         ],
         returns=("output", "weights"),
         mistakes=FUNCTION_MISTAKES,
@@ -328,13 +514,26 @@ EXERCISES = {
     ),
     "06.GroupedQueryAttention": Exercise(
         reference=GroupedQueryAttention,
-        probes=[
-            (8, 4, 2, tokens(21, 1, 7, 8)),
-            (18, 6, 3, tokens(22, 2, 7, 18)),
-            (16, 8, 2, tokens(23, 2, 7, 16)),
-            (18, 6, 4, tokens(24, 2, 7, 18)),
+        probes=[  # d_model, n, g, x (b, t, d): easy to hard, both ends of g, h and n being 1
+            (8, 4, 2, tokens(1, 7, 8)),
+            (18, 6, 3, tokens(2, 6, 18)),
+            (16, 8, 2, tokens(2, 6, 16)),
+            (36, 6, 6, tokens(6, 6, 36)),
+            (10, 5, 1, tokens(3, 6, 10)),
+            (6, 6, 2, tokens(2, 6, 6)),
+            (5, 1, 1, tokens(2, 6, 5)),
+            (18, 6, 4, tokens(2, 7, 18)),
         ],
-        returns=("output", "weights", "the output in pieces through a cache", "the last weights"),
+        returns=(
+            "output",
+            "weights",
+            "the output in pieces through a cache",
+            "the last weights",
+            "the output of a sequence that took turns with it",
+            "the keys in the cache",
+            "the values in the cache",
+            "the gradient of the weights",
+        ),
         mistakes=LAYER_MISTAKES,
         hints=(
             "Multi-head attention of lesson 03 with two changes: k and v have g heads, and a cache "

@@ -7,10 +7,10 @@ from course_utils.checks.wrong import answer, refusals
 from course_utils.pooling import first_head_kv, mean_pool_kv
 
 
-def projection(seed, n, g, h, d):
-    """k_proj.weight (n·h, d) in double precision, n and g."""
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(n * h, d, generator=random, dtype=torch.float64), n, g
+def projection(n, g, h, d, dtype=torch.float64):
+    """k_proj.weight (n·h, d), n and g."""
+    random = torch.Generator().manual_seed(n * g * h * d)
+    return torch.randn(n * h, d, generator=random, dtype=torch.float64).to(dtype), n, g
 
 
 def heads_of(weight, n_heads, n_kv_heads):
@@ -19,8 +19,17 @@ def heads_of(weight, n_heads, n_kv_heads):
 
 
 def pool(fn, weight, n_heads, n_kv_heads):
-    """What fn gives; where n % g is not 0, how it refuses."""
-    return answer(n_heads, n_kv_heads, lambda: fn(weight, n_heads, n_kv_heads))
+    """What fn gives; where n % g is not 0, how it refuses.
+
+    NumPy has no bfloat16: who uses it is asked for float16 there.
+    """
+    try:
+        return answer(n_heads, n_kv_heads, lambda: fn(weight, n_heads, n_kv_heads))
+    except TypeError as error:
+        if "BFloat16" not in str(error):
+            raise
+        got = fn(weight.half(), n_heads, n_kv_heads)
+        return got.bfloat16() if got.dtype == torch.float16 else got
 
 
 def unchecked(weight, n, g):
@@ -91,6 +100,11 @@ MISTAKES = {
         "A group has r = n // g heads, and their mean is their sum / r. Let all heads be equal: "
         "their pooled head must be that head again; yours is g times smaller.",
     ),
+    "a sum divided by g, not by r": Mistake(
+        lambda weight, n, g: mean_pool_kv(weight, n, g) * (n / g / g),
+        "A group has r = n // g heads, and their mean is their sum / r; g is how many groups there "
+        "are.",
+    ),
     "g and r confused": Mistake(
         lambda weight, n, g: cut(weight, n // g, g),
         "You made r groups of g heads. n_kv_heads is how many groups there are; in each are "
@@ -158,12 +172,19 @@ EXERCISES = {
     "07.mean_pool_kv": Exercise(
         reference=mean_pool_kv,
         probes=[
-            projection(25, 6, 2, 5, 12),
-            projection(26, 12, 4, 7, 24),
-            projection(27, 6, 3, 4, 18),
-            projection(28, 5, 5, 3, 10),
-            projection(29, 6, 1, 5, 12),
-            projection(30, 6, 4, 2, 12),
+            projection(6, 2, 2, 12),
+            projection(12, 4, 7, 24),
+            projection(6, 2, 5, 12),
+            projection(6, 3, 4, 18),
+            projection(5, 5, 3, 10),
+            projection(6, 1, 5, 12),
+            projection(2, 2, 2, 2),
+            projection(1, 1, 4, 6),
+            projection(1, 1, 4, 1),
+            projection(6, 2, 1, 12),
+            projection(8, 2, 3, 16, torch.float32),
+            projection(8, 4, 3, 16, torch.bfloat16),
+            projection(6, 4, 2, 12),
         ],
         returns=("the pooled weight",),
         mistakes=MISTAKES,

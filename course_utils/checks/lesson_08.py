@@ -3,6 +3,8 @@
 import json
 import math
 
+import torch
+
 from course_utils.checkpoints.format import byte_range
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.geometry import kv_heads
@@ -12,19 +14,29 @@ Q, K, V = (f"model.layers.0.self_attn.{x}_proj.weight" for x in "qkv")
 NORM = "model.layers.0.input_layernorm.weight"
 
 
-def beginning(*tensors, more=0, **metadata):
+def beginning(*tensors, more=0, backwards=False, **metadata):
     """The first bytes of a safetensors file: length, header, and so many bytes of its data.
 
-    tensors are (name, dtype, shape) in the order of the data; the header lists them by name.
+    tensors are (name, dtype, shape) in the order of the data; the header lists them by name, or
+    backwards.
     """
     header, end = {}, 0
     for name, dtype, shape in tensors:
         begin, end = end, end + math.prod(shape) * WIDTHS[dtype]
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
-    listed = {"__metadata__": metadata} | dict(sorted(header.items()))
+    listed = {"__metadata__": metadata} | dict(sorted(header.items(), reverse=backwards))
     text = json.dumps(listed, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (8 - len(text) % 8)  # the data begins at a multiple of 8
     return len(text).to_bytes(8, "little") + text + bytes(range(128, 128 + more))
+
+
+def many_layers(n_layers):
+    """The first bytes of a file whose header has more bytes than 16 bits can count."""
+    names = [f"model.layers.{i}.self_attn.{x}_proj.weight" for i in range(n_layers) for x in "qkv"]
+    return beginning(*((name, "BF16", (4, 3)) for name in names), more=7)
+
+
+ALIKE = [f"draft.{K}", K.removesuffix(".weight"), K, f"{K}_scale"]  # names that hold each other
 
 
 class Place:
@@ -80,6 +92,42 @@ def in_line(header_bytes, name):
     return first, first + at.end - at.begin - 1
 
 
+def of_length(size):
+    """A byte_range that takes so many bytes for the length of the header."""
+
+    def wrong(header_bytes, name):
+        n = int.from_bytes(header_bytes[:size], "little")
+        begin, end = json.loads(header_bytes[8 : 8 + n])[name]["data_offsets"]
+        return 8 + n + begin, 8 + n + end - 1
+
+    return wrong
+
+
+def header_cut(first, decode=False):
+    """A byte_range that takes the bytes from first to N, not to 8 + N, for the header."""
+
+    def wrong(header_bytes, name):
+        n = int.from_bytes(header_bytes[:8], "little")
+        text = header_bytes[first:n]
+        json.loads(text.decode() if decode else text)
+        return byte_range(header_bytes, name)
+
+    return wrong
+
+
+def to_the_end(header_bytes, name):
+    """All that was given, behind the length, taken for the header."""
+    json.loads(header_bytes[8:])
+    return byte_range(header_bytes, name)
+
+
+def with_metadata(header_bytes, name):
+    """Every entry of the header asked for data_offsets, __metadata__ as well."""
+    n = int.from_bytes(header_bytes[:8], "little")
+    header = json.loads(header_bytes[8 : 8 + n])
+    return {key: info["data_offsets"] for key, info in header.items()}[name]
+
+
 def as_text(header_bytes, name):
     """The line of HTTP."""
     first, last = byte_range(header_bytes, name)
@@ -126,6 +174,37 @@ RANGE_MISTAKES = {
         'The first of the 8 bytes counts least: int.from_bytes(header_bytes[:8], "little"). Read '
         "the other way, the header would be longer than any file.",
     ),
+    "two bytes of the length read": Mistake(
+        of_length(2),
+        "Two bytes count to 65,535, and headers of real models are longer: N is in all of the "
+        "first 8 bytes.",
+    ),
+    "one byte of the length read": Mistake(
+        of_length(1),
+        "One byte counts to 255: N is in all of the first 8 bytes, header_bytes[:8].",
+    ),
+    "the header read from 8 to N": Mistake(
+        header_cut(8),
+        "N is how long the JSON is, not where it ends. It begins behind the 8 bytes and ends at "
+        "8 + N: header_bytes[8 : 8 + n].",
+    ),
+    "the length read as JSON": Mistake(
+        header_cut(0),
+        "The first 8 bytes are N, no JSON; that begins behind them: header_bytes[8 : 8 + n].",
+    ),
+    "the length read as JSON, and decoded": Mistake(
+        header_cut(0, decode=True),
+        "The first 8 bytes are N, no JSON; that begins behind them: header_bytes[8 : 8 + n].",
+    ),
+    "all that was given read as JSON": Mistake(
+        to_the_end,
+        "header_bytes may go on behind the header, with the first of the data, which is no JSON: "
+        "header_bytes[8 : 8 + n].",
+    ),
+    "data_offsets asked of __metadata__": Mistake(
+        with_metadata,
+        "__metadata__ is in the header, too, and has no data. Look only tensor_name up.",
+    ),
     "the end as a slice has it": Mistake(
         ranging(last=lambda at: at.data + at.end),
         "The second offset is the first byte behind the tensor, as in a slice. HTTP sends the last "
@@ -149,6 +228,11 @@ RANGE_MISTAKES = {
         "An element of BF16 takes two. No need to count: both data_offsets are bytes, use the "
         "second.",
     ),
+    "two bytes an element, whatever the dtype": Mistake(
+        ranging(last=lambda at: at.data + at.begin + 2 * at.elements - 1),
+        "An element of F32 takes four. No need to count: both data_offsets are bytes, use the "
+        "second.",
+    ),
     "the offsets multiplied by the bytes of an element": Mistake(
         ranging(
             lambda at: at.data + at.begin * at.width, lambda at: at.data + at.end * at.width - 1
@@ -158,6 +242,28 @@ RANGE_MISTAKES = {
     "the first tensor of the header, whatever the name": Mistake(
         instead(lambda names, name: names[0]),
         "The header is a dict from names to dtype, shape and data_offsets: look tensor_name up.",
+    ),
+    "a name that begins with the one asked for": Mistake(
+        instead(lambda names, name: next(x for x in names if x.startswith(name))),
+        "Several names can begin so, weight and weight_scale: look up the name itself, "
+        "header[tensor_name].",
+    ),
+    "the last name that begins with the one asked for": Mistake(
+        instead(lambda names, name: [x for x in names if x.startswith(name)][-1]),
+        "Several names can begin so, weight and weight_scale: look up the name itself, "
+        "header[tensor_name].",
+    ),
+    "a name that has the one asked for in it": Mistake(
+        instead(lambda names, name: next(x for x in names if name in x)),
+        "Several names can have it in them: look up the name itself, header[tensor_name].",
+    ),
+    "the last name that has the one asked for in it": Mistake(
+        instead(lambda names, name: [x for x in names if name in x][-1]),
+        "Several names can have it in them: look up the name itself, header[tensor_name].",
+    ),
+    "a name that the one asked for has in it": Mistake(
+        instead(lambda names, name: next(x for x in names if x in name)),
+        "A shorter name can be in it: look up the name itself, header[tensor_name].",
     ),
     "the next tensor of the header": Mistake(
         instead(lambda names, name: names[(names.index(name) + 1) % len(names)]),
@@ -179,6 +285,15 @@ RANGE_MISTAKES = {
     "last and first swapped": Mistake(
         lambda header_bytes, name: byte_range(header_bytes, name)[::-1],
         "The numbers are right: return first, then last.",
+    ),
+    "floats for whole numbers": Mistake(
+        lambda header_bytes, name: tuple(map(float, byte_range(header_bytes, name))),
+        "The numbers are right, but bytes are counted in whole ones: / gives a float, // a whole "
+        "number, and here neither is needed.",
+    ),
+    "a tensor for two numbers": Mistake(
+        lambda header_bytes, name: torch.tensor(byte_range(header_bytes, name)),
+        "The numbers are right. Return the two of them, plain numbers: return first, last.",
     ),
     "a text for two numbers": Mistake(
         as_text,
@@ -213,18 +328,55 @@ DEEPSEEK_V3 = {
     "kv_lora_rank": 512,
     "qk_rope_head_dim": 64,
 }
-CONFIGS = (LLAMA_3_8B, LLAMA_1_7B, NULL, STARCODER, NOT_SHARED, FALCON_7B, FALCON_40B, DEEPSEEK_V3)
+LLAMA_2_7B = {"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 32}
+FALCON_1B = {  # made up but for its kind: each head of Falcon-RW-1B has its own
+    "model_type": "falcon",
+    "num_attention_heads": 32,
+    "num_kv_heads": 8,
+    "multi_query": False,
+    "new_decoder_architecture": False,
+}
+NO_LATENT = {
+    "model_type": "llama",
+    "num_attention_heads": 24,
+    "num_key_value_heads": 4,
+    "kv_lora_rank": None,
+}
+MQA = {"model_type": "gemma", "num_attention_heads": 8, "num_key_value_heads": 1}
+NULLS = {
+    "model_type": "gpt_bigcode",
+    "n_head": 16,
+    "multi_query": None,
+    "num_key_value_heads": None,
+}
+CONFIGS = (
+    LLAMA_3_8B,
+    LLAMA_1_7B,
+    LLAMA_2_7B,
+    NULL,
+    MQA,
+    STARCODER,
+    NOT_SHARED,
+    FALCON_7B,
+    FALCON_40B,
+    FALCON_1B,
+    NO_LATENT,
+    NULLS,
+    DEEPSEEK_V3,
+)
 
 
 def ask(fn, config):
-    """What fn gives; in words where None was read from the file, or meant as "no heads"."""
+    """What fn gives; in words where None was read or meant, or an error was returned."""
     got = fn(config)
+    if isinstance(got, Exception):
+        return "an error returned, not raised"
     return "None" if got is None and (None in config.values() or is_latent(config)) else got
 
 
 def is_latent(config):
     """Whether the model caches a latent."""
-    return "kv_lora_rank" in config
+    return bool(config.get("kv_lora_rank"))
 
 
 def query_heads(config):
@@ -240,6 +392,11 @@ def group_size(config):
 def unsaid(config):
     """Whether the file leaves it at one K/V head for each query head."""
     return not is_latent(config) and group_size(config) == 1
+
+
+def refused(config):
+    """An error where an answer should be."""
+    raise ValueError("refused")
 
 
 def field(*names):
@@ -272,7 +429,10 @@ HEADS_MISTAKES = {
         "g = n. And some families have other names for it.",
     ),
     "null taken for a number": Mistake(
-        but(lambda config: None in config.values(), lambda config: None),
+        but(
+            lambda config: config.get("num_key_value_heads", "absent") is None,
+            lambda config: None,
+        ),
         "get(name, default) gives the default only where the field is absent. Here it is there, "
         "and null: write config.get(name) or n.",
     ),
@@ -320,6 +480,37 @@ HEADS_MISTAKES = {
         "All else is right. But whoever multiplies by g stumbles over a None much later: raise a "
         "ValueError that says what the model caches.",
     ),
+    "a latent of null taken for one": Mistake(
+        but(lambda config: "kv_lora_rank" in config, refused),
+        "The field can be there and say null: then no latent is cached. Ask what it says: if "
+        "config.get(name).",
+    ),
+    "num_kv_heads where multi_query is false": Mistake(
+        but(
+            lambda config: config.get("multi_query") is False,
+            lambda config: config.get("num_kv_heads") or query_heads(config),
+        ),
+        "num_kv_heads counts only with new_decoder_architecture. Without, and with multi_query "
+        "false, each query head has a K/V head of its own: n.",
+    ),
+    "g = n refused": Mistake(
+        but(lambda config: config.get("num_key_value_heads") == query_heads(config), refused),
+        "A model may say that each query head has its own K/V head: that is MHA, g = n.",
+    ),
+    "0 where no field counts them": Mistake(
+        but(unsaid, lambda config: 0),
+        "A model that says nothing of K/V heads does not share them: each query head has its own, "
+        "g = n.",
+    ),
+    "a float": Mistake(
+        lambda config: float(kv_heads(config)),
+        "Heads are whole things: // gives 8, / gives 8.0.",
+    ),
+    "an error returned, not raised": Mistake(
+        but(is_latent, lambda config: ValueError("a latent is cached")),
+        "All else is right. But an error that is returned stops nobody: write raise in place of "
+        "return.",
+    ),
     "0 for a latent": Mistake(
         but(is_latent, lambda config: 0),
         "All else is right. But whoever multiplies by g gets a cache of 0 bytes, and believes it: "
@@ -345,6 +536,9 @@ EXERCISES = {
                 ),
                 K,
             ),
+            (beginning(*((name, "BF16", (4, 3)) for name in ALIKE), more=9), K),
+            (beginning(*((name, "F32", (2, 5)) for name in ALIKE), more=9, backwards=True), K),
+            (many_layers(240), "model.layers.11.self_attn.k_proj.weight"),
         ],
         returns=("first", "last"),
         mistakes=RANGE_MISTAKES,

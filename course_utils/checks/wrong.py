@@ -19,9 +19,9 @@ from course_utils.experiments.memory import largest_tensor
 INF = float("inf")
 
 
-def probe(seed, b, n, t, s, h, g=None):
+def probe(b, n, t, s, h, g=None):
     """Queries (b, n, t, h), keys and values (b, g, s, h), g = n if not given; small for softmax."""
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(b * n * t * s * h)
     shapes = (b, n, t, h), (b, g or n, s, h), (b, g or n, s, h)
     return tuple(torch.randn(shape, generator=random) for shape in shapes)
 
@@ -29,15 +29,19 @@ def probe(seed, b, n, t, s, h, g=None):
 # The steps
 
 
-def attend(q, k, v, *, read=None, mask=None, fill=-INF, scale=None, axis=-1, weigh=None, give=None):
+def attend(
+    q, k, v, *,
+    read=None, score=None, scale=None, mask=None, fill=-INF, axis=-1, weigh=None, give=None,
+):  # fmt: skip
     """Attention; each step that is given is done so.
 
-    read(q, k, v) is what is taken for them; scores become scale(q) times the products, and fill
-    where mask(t, s) is False; weigh(scores) are the weights; give(output, weights, scores) comes
-    back.
+    read(q, k, v) is what is taken for them, score(q, k) for their products; scores become scale(q)
+    times these, and fill where mask(t, s) is False; weigh(scores) are the weights; give(output,
+    weights, scores) comes back.
     """
     q, k, v = (read or reading(by_groups_of_r))(q, k, v)
-    scores = q @ k.mT * (scale(q) if scale else q.shape[-1] ** -0.5)
+    scores = score(q, k) if score else q @ k.mT
+    scores = scores * (scale(q) if scale else q.shape[-1] ** -0.5)
     if mask:
         scores = scores.masked_fill(~mask(*scores.shape[-2:]), fill)
     weights = weigh(scores) if weigh else scores.softmax(axis)
@@ -107,6 +111,12 @@ def scrambled(q, k, v):
     return output.reshape(q.shape), weights.reshape(*q.shape[:3], -1)
 
 
+def unfolded(q, k, v):
+    """Right, but the rows (n, t) are unfolded as (t, n), and then transposed."""
+    (b, n, t, _), results = q.shape, folded(q, k, v)
+    return tuple(x.reshape(b, t, n, -1).transpose(1, 2) for x in results)
+
+
 def stored(cache, k, v, n):
     """The new tokens are stored, and all so far are read, as is right."""
     return cache.append(k, v)
@@ -132,6 +142,14 @@ MUTATIONS = {  # what attend, or what is around it, does otherwise; how to see t
         "A score is a sum of h products, the share of one head, however many heads there are; h "
         "is q.shape[-1].",
     ),
+    "scores divided by h": (
+        {"scale": lambda q: 1 / q.shape[-1]},
+        "The spread of q·k grows like √h, not like h: divide by h**0.5.",
+    ),
+    "no softmax": (
+        {"weigh": lambda x: x},
+        "Print weights.min() inside your function: some are negative, so this is no average.",
+    ),
     "softmax over the queries": (
         {"axis": -2},
         "Print weights.sum(-1) inside your function: each query must hand out exactly 1. The keys "
@@ -156,6 +174,15 @@ MUTATIONS = {  # what attend, or what is around it, does otherwise; how to see t
     "keys in place of values": (
         {"read": lambda q, k, v: (q, k, k)},
         "Keys decide the weights; what is averaged are the values.",
+    ),
+    "queries in place of keys": (
+        {"read": lambda q, k, v: (q, q, v)},
+        "The queries are compared with themselves: your keys are never used.",
+    ),
+    "the first sequence for all": (
+        {"read": lambda q, k, v: (q, k[:1], v[:1])},
+        "Right for b = 1. Each sequence of the batch has keys and values of its own: leave axis 0 "
+        "as it is.",
     ),
     "a causal mask": (
         {"mask": causal_mask},
@@ -243,6 +270,11 @@ FOLDED = {  # of grouped attention, whose heads are folded into the rows
         "The numbers are right, their places are not: you folded from (b, t, n, h), and so cut the "
         "tokens in place of the heads. Fold q (b, n, t, h) as it comes, without a transpose.",
     ),
+    "rows (n, t) read as (t, n)": Mistake(
+        unfolded,
+        "You folded the heads before the queries, and unfolded the queries before the heads: the "
+        "numbers are right, their places are not. reshape(b, n, t, …) is all.",
+    ),
     "results left folded": Mistake(
         folded,
         "All numbers are right, in r·t rows a group. Give them their axes back: reshape to "
@@ -288,25 +320,33 @@ def answer(n, g, act):
     if n % g == 0:
         return act()
     try:
-        act()
+        got = act()
     except ValueError as error:
         said = set(re.findall(r"\d+", str(error)))
         return error if {str(n), str(g)} <= said else "a ValueError without both numbers"
-    except Exception as error:
-        return f"an error of another kind: {type(error).__name__}"
-    return "no error"
+    except AssertionError:
+        return "an AssertionError"
+    except (RuntimeError, IndexError):
+        return "an error of PyTorch's"
+    except Exception:
+        return "an error of another kind"
+    return "an error returned, not raised" if isinstance(got, Exception) else "no error"
 
 
-def refusing(fn, sizes, text="{} heads cannot share {}", error=ValueError):
+def refusing(fn, sizes, text="{} heads cannot share {}", error=ValueError, where=None):
     """fn behind a check: where n % g is not 0, an error that says what text says of n and g.
 
-    sizes(*what fn is given) are n and g.
+    sizes(*what fn is given) are n and g; error None returns what it should raise; where(n, g)
+    refuses otherwise than by n % g.
     """
 
     def careful(*given):
         n, g = sizes(*given)
-        if n % g:
-            raise error(text.format(n, g))
+        if where(n, g) if where else n % g:
+            said = (error or ValueError)(text.format(n, g))
+            if error is None:
+                return said
+            raise said
         return fn(*given)
 
     return careful
@@ -318,6 +358,16 @@ def refusals(reference, sizes, unchecked):
     unchecked: a function that is right, and where n % g is not 0 gets an error of PyTorch's.
     """
     return {
+        "g = n refused": Mistake(
+            refusing(reference, sizes, where=lambda n, g: n % g or g == n),
+            "All else is right. But with g = n each query head has a K/V head of its own: that is "
+            "MHA, with r = 1, and must work.",
+        ),
+        "g = 1 refused": Mistake(
+            refusing(reference, sizes, where=lambda n, g: n % g or g == 1),
+            "All else is right. But with g = 1 all query heads share one K/V head: that is MQA, "
+            "with r = n, and must work.",
+        ),
         "n % g ≠ 0 left to PyTorch": Mistake(
             unchecked,
             "All else is right. But PyTorch speaks of shapes of its own making; raise a ValueError "
@@ -325,8 +375,18 @@ def refusals(reference, sizes, unchecked):
         ),
         "an assert for a ValueError": Mistake(
             refusing(reference, sizes, error=AssertionError),
-            "All else is right. But python -O skips every assert, and this one does not say what n "
-            "and g are: raise a ValueError with both numbers.",
+            "All else is right. But python -O skips every assert, and who calls waits for a "
+            "ValueError: raise one, with both numbers in its text.",
+        ),
+        "an error of another kind": Mistake(
+            refusing(reference, sizes, error=TypeError),
+            "All else is right. But who calls waits for a ValueError, as for every number that "
+            "does not fit: raise one, with n and g in its text.",
+        ),
+        "an error returned, not raised": Mistake(
+            refusing(reference, sizes, error=None),
+            "All else is right. But an error that is returned stops nobody: write raise in place "
+            "of return.",
         ),
         "a ValueError without both numbers": Mistake(
             refusing(reference, sizes, "this does not fit"),
