@@ -1,11 +1,16 @@
-"""How `check` judges what is unusual: errors, other dtypes, edits, gradients."""
+"""How `check` judges what is unusual: errors, other dtypes, edits, gradients; and what it draws."""
+
+import html
+import re
 
 import numpy as np
 import pytest
 import torch
 
+from course_utils import checks
 from course_utils.checks import lesson_06
 from course_utils.checks.engine import Exercise, Mistake, examine, find
+from course_utils.checks.maps import READABLE, compared, wanted
 from course_utils.kv_cache import KVCache
 
 ATTENTION, MASKED = find("01.attention"), find("02.causal_attention")
@@ -244,3 +249,91 @@ class Keeps(lesson_06.GroupedQueryAttention):
 def test_a_layer_must_use_the_cache_it_is_given():
     result = examine(find("06.GroupedQueryAttention"), Keeps)
     assert not result.passed and "cache" in result.message
+
+
+# ── what is drawn ──────────────────────────────────────────────────────────────────────────────
+
+
+def tables(page):
+    return re.findall(r"<table.*?</table>", page)
+
+
+def numbers(table):
+    return [re.findall(r">([^<>]+)</td>", row) for row in table.split("</tr>")[:-1]]
+
+
+def test_a_wrong_answer_is_drawn_beside_the_librarys_and_marked_where_it_differs():
+    expected, got = torch.eye(3), torch.eye(3)
+    got[1, 2] = 0.25
+    page, alt = compared(("x",), expected, got)
+    library, yours = map(numbers, tables(page))
+    assert library == [["1", "0", "0"], ["0", "1", "0"], ["0", "0", "1"]]
+    assert yours == [["1", "0", "0"], ["0", "1", "≠ .25"], ["0", "0", "1"]]
+    assert alt == (
+        "Heat maps of x, the library's beside yours: 1 of 9 places differ, most in row 1, column "
+        "2: 0 there, yours .25."
+    )
+    assert f'role="img" aria-label="{html.escape(alt)}"' in page
+
+
+def test_the_map_that_differs_most_is_drawn():
+    expected, got = torch.zeros(2, 3, 2, 2), torch.zeros(2, 3, 2, 2)
+    got[0, 0, 0, 0], got[1, 2, 1, 0] = 0.5, torch.nan
+    page, alt = compared(("x",), expected, got)
+    assert "library: x[1, 2]" in page
+    assert "most in row 1, column 0: 0 there, yours nan" in alt
+
+
+def test_another_shape_is_drawn_beside_the_right_one():
+    page, alt = compared(("x",), torch.zeros(2, 3), torch.zeros(3, 2))
+    assert [len(numbers(x)) for x in tables(page)] == [2, 3]
+    assert alt == "Heat maps: the library's x (2, 3), yours (3, 2)."
+
+
+@pytest.mark.parametrize(
+    "expected, got",
+    [
+        (torch.zeros(READABLE + 1, 2), torch.ones(READABLE + 1, 2)),
+        (torch.zeros(2, 2), None),
+        (torch.zeros(2, 2), "x"),
+        (torch.zeros(2, 2), np.zeros((2, 2))),
+        ((torch.zeros(2, 2), torch.zeros(2, 2)), torch.zeros(2, 2)),
+        (torch.zeros(2, 2), torch.zeros(0, 2)),
+        (torch.zeros(()), torch.ones(())),
+        (ValueError("no"), torch.zeros(2, 2)),
+        (4, 5),
+    ],
+)
+def test_words_say_what_no_picture_can(expected, got):
+    names = ("x", "y")[: 2 if isinstance(expected, tuple) else 1]
+    assert compared(names, expected, got) == ("", "")
+
+
+def test_before_anything_is_written_a_small_example_is_drawn():
+    result = examine(find("03.split_heads"), lambda x, n_heads: ...)
+    page, alt = result.picture
+    given, *heads = map(numbers, tables(page))
+    assert given == [["0", "1", "2", "3", "4", "5"], ["6", "7", "8", "9", "10", "11"]]
+    assert heads == [[["0", "1"], ["6", "7"]], [["2", "3"], ["8", "9"]], [["4", "5"], ["10", "11"]]]
+    assert alt == "An example, as heat maps: x (1, 2, 6), n_heads = 3 → the heads (1, 3, 2, 2)."
+    assert wanted(("n",), (8,), ("g",), 4) == ("", "")
+
+
+TENSORS = ["01.attention", "02.causal_mask", "02.causal_attention", "03.split_heads"]
+TENSORS += ["03.merge_heads", "03.multi_head_attention", "04.decode_step"]
+TENSORS += ["05.multi_query_attention", "06.grouped_query_attention", "07.mean_pool_kv"]
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_every_exercise_of_tensors_draws_what_is_wanted_and_what_is_wrong(name):
+    exercise = find(name)
+    assert examine(exercise, lambda *given: ...).picture[0].count("<table") >= 1
+    diagnosis, mistake = next(iter(exercise.mistakes.items()))
+    page, alt = examine(exercise, mistake.wrong).picture
+    assert page.count("<table") >= 2 and "yours" in alt, diagnosis
+
+
+def test_the_card_and_its_text_have_the_picture(capsys):
+    checks.check("02.causal_mask", lambda t, s: torch.ones(t, s, dtype=torch.bool))
+    shown = capsys.readouterr().out
+    assert "≠ True" in shown and "places differ, most in row 0" in shown

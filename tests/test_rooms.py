@@ -12,7 +12,7 @@ MAY_ASK = {  # nothing asks checks, widgets, makers or environment
     "figures": {"ladder", "experiments.diversity"},  # a measure
     "widgets": {"ladder", "checkpoints", "experiments", "figures"},
     "environment": {"figures"},
-    "checks": {"ladder", "checkpoints", "experiments"},
+    "checks": {"ladder", "checkpoints", "experiments", "figures.parts"},  # colours of numbers
     "makers": {"ladder", "checkpoints", "experiments", "figures"},
 }
 FILES = [*(ROOT / "course_utils").rglob("*.py"), *(ROOT / "makers").rglob("*.py")]

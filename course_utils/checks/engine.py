@@ -31,6 +31,7 @@ from course_utils.checks.compare import (
     same,
     shapes,
 )
+from course_utils.checks.maps import compared, wanted
 from course_utils.checks.report import card
 
 
@@ -56,6 +57,7 @@ class Result(NamedTuple):
     started: bool
     diagnosis: str | None
     message: str
+    picture: tuple = ("", "")  # HTML and alt text, where tensors can be drawn
 
     def mine(self, yours, library):
         """Your function if it passed, else the library's; says which, for what comes next."""
@@ -80,8 +82,9 @@ def check(name, fn):
     exercise = find(name)
     result = examine(exercise, fn)
     verdict = "Passed" if result.passed else "Not yet" if result.started else "Not started"
-    page = card(name, verdict, result.message, exercise.hints, source(exercise))
-    text = f"{name}: {verdict}. {result.message}"
+    drawn, alt = result.picture
+    page = card(name, verdict, result.message, drawn, exercise.hints, source(exercise))
+    text = "\n".join(filter(None, (f"{name}: {verdict}. {result.message}", alt)))
     display({"text/plain": text, "text/html": page}, raw=True)
     return result
 
@@ -129,7 +132,9 @@ def examine(exercise, fn):
         expected = outcome(exercise, exercise.reference, copy.deepcopy(probe))
         inputs = shapes(names, probe)
         if is_unwritten(got) or got is ... or (got is None and is_stub(fn)):
-            return Result(False, False, None, "Replace the ... and run the cell again.")
+            message = "Replace the ... and run the cell again."
+            drawn = wanted(names, probe, exercise.returns, expected)
+            return Result(False, False, None, message, drawn)
         if got is None:
             message = f"Your function gave back None: does every path end with a return?\n{inputs}"
             return Result(False, True, "nothing returned", message)
@@ -148,7 +153,8 @@ def examine(exercise, fn):
             diagnosis, said = "an error", "It raised an error."
         else:
             diagnosis, said = "something else", "Not what the library gives."
-        return Result(False, True, diagnosis, f"{said}\n{inputs}\n{shown}")
+        drawn = compared(exercise.returns, expected, got)
+        return Result(False, True, diagnosis, f"{said}\n{inputs}\n{shown}", drawn)
     if recast:
         return Result(False, True, "another dtype", recast)
     remarks = [exercise.remark(fn) if exercise.remark else "", gradient_lost(exercise, fn, names)]

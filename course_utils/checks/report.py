@@ -5,7 +5,7 @@ import html
 COLOURS = {"Passed": "#009E73", "Not yet": "#D55E00", "Not started": "#767676"}
 
 
-def card(name, verdict, message, hints, source):
+def card(name, verdict, message, picture, hints, source):
     """The HTML of a result; hints open one inside the other, the library's code last."""
     fold = f"<pre>{html.escape(source)}</pre>"
     fold = details(
@@ -18,7 +18,7 @@ def card(name, verdict, message, hints, source):
     return (
         f'<div style="border-left: 6px solid {COLOURS[verdict]}; padding: 4px 14px; '
         f'font-size: 15px"><p><b>{verdict}</b> · <code>{name}</code></p>'
-        f"{paragraphs(message)}{fold}</div>"
+        f"{paragraphs(message)}{picture}{fold}</div>"
     )
 
 

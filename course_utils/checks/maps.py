@@ -1,0 +1,152 @@
+"""Tensors as small heat maps that show their numbers: what is wanted, and yours beside it."""
+
+import html
+import itertools
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.colors import Normalize, to_hex
+
+from course_utils.checks.compare import (
+    TOLERANCE,
+    alike,
+    argument,
+    close,
+    gaps,
+    is_floating,
+    parts,
+)
+from course_utils.figures.parts import SIGNED, digits
+
+READABLE, MAPS, NUMBERS = 12, 4, 64  # rows or columns of a map; of one tensor: maps, and numbers
+CELL = "padding: 1px 5px; text-align: right; min-width: 2.2em; border: "
+MARK, PLAIN = "3px solid #E6007E", "1px solid #BBBBBB"
+
+
+def wanted(names, given, returns, expected):
+    """What a probe gives and what the library makes of it as (HTML, alt text); "" if no tensors.
+
+    Of what comes back the first two things are shown, of a tensor with more axes the first maps.
+    """
+    results = [x for x in zip(returns, values_of(expected), strict=True) if is_readable(x[1])][:2]
+    if not results:
+        return "", ""
+    given = list(zip(names, given, strict=False))
+    alt = f"An example, as heat maps: {listed(given)} → {listed(results)}."
+    maps = [each for name, x in [*given, ("→", None), *results] for each in several(name, x)]
+    return picture(["What is wanted, for example:", *maps], alt), alt
+
+
+def compared(returns, expected, got):
+    """The library's result beside yours, of the parts that differ, as (HTML, alt text).
+
+    The map that differs most is shown; each place that differs has a border and a ≠. Nothing where
+    a picture would say less than words: no tensor, too large, or not as many things.
+    """
+    pairs = list(parts(got, expected))
+    if len(pairs) != len(returns):
+        return "", ""
+    wrong = [(name, y, x) for name, (x, y) in zip(returns, pairs, strict=True) if not close(x, y)]
+    drawn = [beside(*x) for x in wrong if all(map(is_readable, x[1:]))][:2]
+    alt = " ".join(said for _, said in drawn)
+    return (picture([x for maps, _ in drawn for x in maps], alt), alt) if drawn else ("", "")
+
+
+def beside(name, library, yours):
+    """The maps of one part of a result, the library's and yours, and what they show in words."""
+    if not alike(yours, library):
+        norm = scale(library, yours)
+        maps = several(f"library: {name}", library, norm) + several(f"yours: {name}", yours, norm)
+        alt = f"Heat maps: the library's {listed([(name, library)])}, "
+        return maps, alt + f"yours {tuple(yours.shape)}."
+    where = gaps(yours, library).nan_to_num(torch.inf)
+    where[torch.isnan(yours.double()) & torch.isnan(library.double())] = 0
+    first = np.unravel_index(where.argmax().item(), library.shape)
+    at, (row, column) = first[:-2], ((0, *first)[-2], first[-1])
+    differs, here = table(where[at]) > TOLERANCE, name + f"[{', '.join(map(str, at))}]" * bool(at)
+    texts = [cell(table(x[at])[row, column]) for x in (library, yours)]
+    alt = (
+        f"Heat maps of {here}, the library's beside yours: {int(differs.sum())} of "
+        f"{differs.numel()} places differ, most in row {row}, column {column}: {texts[0]} there, "
+        f"yours {texts[1]}."
+    )
+    norm = scale(library[at], yours[at])
+    maps = [grid(f"library: {here}", library[at], norm), grid("yours", yours[at], norm, differs)]
+    return maps, alt
+
+
+def values_of(result):
+    """What came back as a tuple, also if it is one thing."""
+    return result if isinstance(result, tuple) else (result,)
+
+
+def is_readable(x):
+    """Whether x is a tensor with rows and columns that fit on a card."""
+    if not isinstance(x, torch.Tensor) or x.is_complex() or not 1 <= x.ndim <= 5 or not x.numel():
+        return False
+    return max(x.shape[-2:]) <= READABLE
+
+
+def listed(pairs):
+    """Things in words: `q (1, 1, 3, 2), n_heads = 4`."""
+    return ", ".join(map(argument, *zip(*pairs, strict=True)))
+
+
+def several(name, x, norm=None):
+    """The first maps of a tensor, each under its place; other things in words, None by its name."""
+    if not is_readable(x):
+        return [f"<div>{html.escape(name if x is None else argument(name, x))}</div>"]
+    places = list(itertools.product(*map(range, x.shape[:-2])))
+    most = max(1, min(MAPS, NUMBERS * len(places) // x.numel()))
+    norm, titles = norm or scale(x), [name + str(list(at)) * bool(at) for at in places]
+    maps = [grid(t, x[at], norm) for t, at in zip(titles[:most], places, strict=False)]
+    return maps + ["<div>…</div>"] * (len(places) > most)
+
+
+def table(x):
+    """x as rows and columns on the CPU, without its gradient."""
+    return x.detach().cpu().reshape(-1, x.shape[-1])
+
+
+def scale(*tensors):
+    """One scale of colours for tensors: around 0 if a number is negative."""
+    numbers = torch.cat([table(x).double().flatten() for x in tensors])
+    numbers = numbers[numbers.isfinite()]
+    top = numbers.abs().max().item() if len(numbers) else 1
+    low = -top if len(numbers) and numbers.min() < 0 else 0
+    return Normalize(low, top or 1)
+
+
+def grid(title, x, norm, differs=None):
+    """One map as a table: a colour and a number for each place, and a mark where it differs."""
+    rows, colours = "", SIGNED if norm.vmin < 0 else colormaps["cividis"]
+    x = table(x)
+    for i in range(len(x)):
+        rows += "<tr>"
+        for j in range(x.shape[1]):
+            marked = differs is not None and bool(differs[i, j])
+            finite = bool(x[i, j].double().isfinite())
+            fill = colours(norm(float(x[i, j]))) if finite else (1, 1, 1, 1)
+            ink = "black" if np.dot(fill[:3], (0.3, 0.6, 0.1)) > 0.5 else "white"
+            style = f"{CELL}{MARK if marked else PLAIN}; background: {to_hex(fill)}; color: {ink}"
+            rows += f'<td style="{style}">{"≠ " * marked}{cell(x[i, j])}</td>'
+        rows += "</tr>"
+    head = f'<div style="margin-bottom: 2px">{html.escape(title)}</div>'
+    return f'<div>{head}<table style="border-collapse: collapse; margin: 0">{rows}</table></div>'
+
+
+def cell(x):
+    """One number in a map: True, 12, .33 or nan."""
+    if is_floating(x) and x.isfinite() and x != x.round():
+        return f"-{digits(-x)}" if x < 0 else digits(x)
+    return f"{x.item():g}" if is_floating(x) else str(x.item())
+
+
+def picture(maps, alt):
+    """Maps side by side, with one alt text for all of them."""
+    row = "display: flex; flex-wrap: wrap; gap: 6px 18px; align-items: flex-start"
+    font = "font: 13px monospace; margin: 6px 0 10px"
+    maps = [x if x.startswith("<") else f'<div style="width: 100%">{x}</div>' for x in maps]
+    label = f'role="img" aria-label="{html.escape(alt)}"'
+    return f'<div {label} style="{row}; {font}">{"".join(maps)}</div>'
