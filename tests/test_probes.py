@@ -12,8 +12,8 @@ from course_utils.checks.engine import (
     find,
     outcome,
     outcomes,
-    says_the_same,
 )
+from course_utils.checks.recognise import says_the_same
 
 SIZES = {  # of the arguments of a probe: shapes and numbers in this order
     "00.group_size": "n g",

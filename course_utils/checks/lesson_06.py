@@ -12,7 +12,8 @@ from course_utils.attention import (
     merge_heads,
     split_heads,
 )
-from course_utils.checks.engine import Exercise, Mistake, is_stub
+from course_utils.checks.engine import Exercise, Mistake
+from course_utils.checks.running import is_stub
 from course_utils.checks.wrong import (
     FOLDED,
     answer,

@@ -1,0 +1,57 @@
+"""Run a learner's function: what it gives or raises, and whether it is written at all."""
+
+import copy
+import dis
+import inspect
+import traceback
+from pathlib import Path
+
+import torch
+
+
+def outcomes(exercise, fn):
+    """What fn gives on every probe."""
+    return [outcome(exercise, fn, copy.deepcopy(probe)) for probe in exercise.probes]
+
+
+def outcome(exercise, fn, probe):
+    """What fn gives on a probe, or the error it raises."""
+    try:
+        return exercise.play(fn, *probe) if exercise.play else fn(*probe)
+    except Exception as error:  # whatever a learner's code raises is the learner's to see
+        return error
+
+
+def is_unwritten(got):
+    """Whether somebody wrote `raise NotImplementedError`; PyTorch raises it for what it lacks."""
+    if not isinstance(got, NotImplementedError):
+        return False
+    *_, (frame, line) = traceback.walk_tb(got.__traceback__)
+    code, of_torch = frame.f_code, Path(torch.__file__).parent
+    if of_torch in Path(code.co_filename).parents:
+        return code.co_name == "_forward_unimplemented"  # a module without a forward
+    raises = (x for x in dis.get_instructions(code) if x.opname == "RAISE_VARARGS")
+    return any(x.positions.lineno == line for x in raises)
+
+
+def is_stub(fn):
+    """Whether the body of fn reads and sets no variable at all."""
+    code = code_of(fn)
+    return code is not None and not any("FAST" in x.opname for x in dis.get_instructions(code))
+
+
+def where(error, fn):
+    """The learner's line in which an error arose, and what the error says."""
+    said = f"{type(error).__name__}: {error}"
+    code = code_of(fn)
+    frames = traceback.extract_tb(error.__traceback__)
+    mine = [f.line for f in frames if code and f.filename == code.co_filename]
+    return f"line: {mine[-1]}\n{said}" if mine else said
+
+
+def code_of(fn):
+    """The code of a function (also decorated, or a partial) or of a module's forward, or None."""
+    fn = inspect.unwrap(getattr(fn, "func", fn))
+    if isinstance(fn, torch.nn.Module) or (isinstance(fn, type) and hasattr(fn, "forward")):
+        fn = fn.forward
+    return getattr(inspect.unwrap(fn), "__code__", None)
