@@ -4,6 +4,7 @@ import copy
 import io
 import re
 from contextlib import redirect_stdout
+from functools import cache
 from itertools import compress
 
 from course_utils.checks.compare import close
@@ -23,17 +24,19 @@ def recognise(exercise, fn):
     is_right, count = list(map(close, got, right)), [not isinstance(x, Exception) for x in right]
     if all(compress(is_right, count)):
         count = [True] * len(right)
-    counted = list(compress(zip(is_right, exercise.probes, got, strict=True), count))
-    counted = [x[1:] for x in sorted(counted, key=lambda x: x[0])]  # what is wrong tells most
-    raised = [isinstance(x, Exception) for _, x in counted]
+    counted = sorted(
+        compress(range(len(got)), count), key=lambda i: is_right[i]
+    )
+    raised = [isinstance(got[i], Exception) for i in counted]
 
-    def gives(mistake, alike):
-        found = ((outcome(exercise, mistake.wrong, copy.deepcopy(x)), y) for x, y in counted)
-        return all(alike(y, x) for x, y in found)
+    @cache
+    def given_by(name, i):
+        return outcome(exercise, exercise.mistakes[name].wrong, copy.deepcopy(exercise.probes[i]))
 
     ways = [says_the_same, says_the_like if all(raised) else close]
     for alike in ways + [fails_the_same] * (sum(raised) > 1):
-        found = [name for name, mistake in exercise.mistakes.items() if gives(mistake, alike)]
+        every = exercise.mistakes
+        found = [x for x in every if all(alike(got[i], given_by(x, i)) for i in counted)]
         if len(found) == 1:
             return found[0]
     return None
