@@ -149,7 +149,7 @@ def test_an_untouched_stub_is_not_started(fn):
 
 
 def test_a_constant_is_not_taken_for_a_mistake_it_equals_by_chance():
-    assert examine(find("00.group_size"), lambda n, g: 4).diagnosis == "something else"
+    assert examine(find("00.group_size"), lambda n, g: 6).diagnosis == "something else"
 
 
 def test_what_a_function_prints_is_printed_once_a_probe(capsys):

@@ -104,7 +104,7 @@ def test_a_numpy_answer_is_told_in_a_line():
     last = result.message.splitlines()[-1]
     assert last == (
         "the pooled weight is a float32 array of NumPy (4, 12), it should be a float64 tensor "
-        "(4, 12)"
+        "(4, 12); torch.from_numpy makes one"
     )
 
 
@@ -315,7 +315,7 @@ def test_before_anything_is_written_a_small_example_is_drawn():
     given, *heads = map(numbers, tables(page))
     assert given == [["0", "1", "2", "3", "4", "5"], ["6", "7", "8", "9", "10", "11"]]
     assert heads == [[["0", "1"], ["6", "7"]], [["2", "3"], ["8", "9"]], [["4", "5"], ["10", "11"]]]
-    assert alt == "An example, as heat maps: x (1, 2, 6), n_heads = 3 → the heads (1, 3, 2, 2)."
+    assert alt == "An example, as heat maps: x (1, 2, 6), n_heads = 3 → the result (1, 3, 2, 2)."
     assert wanted(("n",), (8,), ("g",), 4) == ("", "")
 
 

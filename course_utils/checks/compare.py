@@ -14,10 +14,13 @@ def same(got, expected):
     return close(got, expected) and not any(dtypes_of(*pair) for pair in parts(got, expected))
 
 
-def close(got, expected):
-    """Whether got is expected but for the dtype: equal up to the precision it was computed in."""
+def close(got, expected, eps=0):
+    """Whether got is expected but for the dtype: equal up to the precision it was computed in.
+
+    That is seen in the numbers, or given: eps, the step from 1 to the next number.
+    """
     pairs = list(parts(got, expected))
-    eps = max((precision(*pair) for pair in pairs if all(map(is_floating, pair))), default=0)
+    eps = max([eps, *(precision(*pair) for pair in pairs if all(map(is_floating, pair)))])
     return all(equal(*pair, max(TOLERANCE, 4 * eps)) for pair in pairs)
 
 
@@ -99,7 +102,8 @@ def difference(names, got, expected):
         name, got, expected = first_wrong(names, got, expected)
         return difference([name], got, expected)
     if not isinstance(expected, torch.Tensor) or not alike(got, expected):
-        return f"{names[0]} is {kind(got)}, it should be {kind(expected)}"
+        remedy = "; torch.from_numpy makes one" * isinstance(got, np.ndarray)
+        return f"{names[0]} is {kind(got)}, it should be {kind(expected)}{remedy}"
     worst = gaps(got, expected).argmax().item()
     return (
         f"{names[0]} differs by up to {gaps(got, expected).max().item():.3g}"

@@ -21,6 +21,19 @@ EXERCISES = {
                 lambda n, g: n % g,
                 "% gives what is left over, 0 when all is dealt out evenly. // gives how often.",
             ),
+            "the fraction upside down, as a float": Mistake(
+                lambda n, g: g / n,
+                "Read it aloud: query heads per key/value head. And / gives a float, // a whole "
+                "number.",
+            ),
+            "half of them": Mistake(
+                lambda n, g: n // 2,
+                "With g = 2 that is right. How many K/V heads there are is n_kv_heads.",
+            ),
+            "the answer of the example": Mistake(
+                lambda n, g: 4,
+                "For 8 and 2 it is 4. Let it follow from the arguments: other models have others.",
+            ),
             "a difference": Mistake(
                 lambda n, g: n - g,
                 "With 8 and 2 that is 6; move the slider to 2 and count the lines at one box.",

@@ -4,7 +4,7 @@ import torch
 
 from course_utils.attention import attention
 from course_utils.checks.engine import Exercise, Mistake
-from course_utils.checks.wrong import attend, drawn, probe, results_of, unmasked
+from course_utils.checks.wrong import attend, drawn, ones, probe, results_of, unmasked
 
 MISTAKES = {
     **drawn(
@@ -25,7 +25,8 @@ MISTAKES = {
     "a product without a transpose": Mistake(
         unmasked(score=lambda q, k: q @ k),
         "q @ k would multiply the h numbers of a query with one number of each key. Turn the keys "
-        "first, q @ k.mT: (t, h) @ (h, s) is (t, s).",
+        "first, q @ k.mT: (t, h) @ (h, s) is (t, s). If you did: transpose gives back a new "
+        "tensor, keep it.",
     ),
     "k.T in place of k.mT": Mistake(
         unmasked(score=lambda q, k: q @ k.permute(3, 2, 1, 0)),
@@ -59,7 +60,7 @@ MISTAKES = {
     ),
     "torch.sqrt of a number": Mistake(
         unmasked(scale=lambda q: 1 / torch.sqrt(q.shape[-1])),
-        "torch.sqrt takes a tensor, and h is a number: write h**0.5, or math.sqrt(h).",
+        "torch.sqrt takes a tensor, and h is a number: write h**0.5.",
     ),
     "softmax without an axis": Mistake(
         unmasked(weigh=lambda x: x.softmax()),
@@ -72,6 +73,65 @@ MISTAKES = {
     "^ in place of **": Mistake(
         unmasked(scale=lambda q: q[..., :1] ^ 0.5),
         "In Python ^ is not a power but a play with bits: write h**0.5.",
+    ),
+    "weights with a column for each query": Mistake(
+        lambda q, k, v: (
+            v @ (k @ q.mT / q.shape[-1] ** 0.5).softmax(-1),
+            (k @ q.mT / q.shape[-1] ** 0.5).softmax(-1),
+        ),
+        "Here a row is a query: q @ k.mT is (t, s), and its rows, times v, are the output.",
+    ),
+    "softmax taken twice": Mistake(
+        unmasked(weigh=lambda x: x.softmax(-1).softmax(-1)),
+        "The first softmax made weights; a second makes them nearly equal. One is enough.",
+    ),
+    "keys reshaped, not transposed": Mistake(
+        unmasked(score=lambda q, k: q @ k.reshape(*k.shape[:2], k.shape[3], k.shape[2])),
+        "reshape reads the numbers on in the order they lie in; it swaps no axes. k.mT does.",
+    ),
+    "the transposed weights": Mistake(
+        unmasked(give=lambda output, weights, scores: (output, weights.mT)),
+        "The output is right. Return the weights as they are, (t, s): a row for each query.",
+    ),
+    "values averaged with the transposed weights": Mistake(
+        lambda q, k, v: (attend(q, k, v)[1].mT @ v, attend(q, k, v)[1]),
+        "Weights (t, s) times values (s, h) fit as they are: weights @ v.",
+    ),
+    "only the weights": Mistake(
+        lambda q, k, v: attend(q, k, v)[1],
+        "Return both: output, weights.",
+    ),
+    "queries in place of values": Mistake(
+        unmasked(read=lambda q, k, v: (q, k, q)),
+        "Queries decide the weights; what is averaged are the values.",
+    ),
+    "values transposed as well": Mistake(
+        lambda q, k, v: (attend(q, k, v)[1] @ v.mT, attend(q, k, v)[1]),
+        "Weights (t, s) times values (s, h) fit as they are: weights @ v.",
+    ),
+    "log_softmax in place of softmax": Mistake(
+        unmasked(weigh=lambda x: x.log_softmax(-1)),
+        "These are logarithms of weights, all negative: softmax(dim=-1).",
+    ),
+    "softmax of the keys alone, for lack of brackets": Mistake(
+        lambda q, k, v: (
+            (q @ (k.mT / q.shape[-1] ** 0.5).softmax(-1)) @ v,
+            q @ (k.mT / q.shape[-1] ** 0.5).softmax(-1),
+        ),
+        "A method belongs to what is right before its dot: put brackets round the whole product, "
+        "(q @ k.mT / h**0.5).softmax(-1).",
+    ),
+    "bmm, which is for three axes": Mistake(
+        unmasked(score=lambda q, k: torch.bmm(q, k.mT)),
+        "torch.bmm takes three axes, and q has four. @ takes any number: q @ k.mT.",
+    ),
+    "mm, which is for two axes": Mistake(
+        unmasked(score=lambda q, k: torch.mm(q, k.mT)),
+        "torch.mm takes two axes, and q has four. @ takes any number: q @ k.mT.",
+    ),
+    "a causal mask lined up with the upper left corner": Mistake(
+        unmasked(mask=lambda t, s: ones(t, s).tril()),
+        "Here every query may see every key: no mask, and no is_causal=True.",
     ),
     "weights and values multiplied the other way round": Mistake(
         lambda q, k, v: (v @ attend(q, k, v)[1], attend(q, k, v)[1]),

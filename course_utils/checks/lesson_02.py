@@ -72,9 +72,40 @@ MASK_MISTAKES = {
         "Two things: write dtype=torch.bool; and the queries are the last t places, so the last "
         "row must be True all over.",
     ),
+    "everything hidden": Mistake(
+        lambda t, s: ~ones(t, s),
+        "All False: no word sees anything. tril of torch.ones, not of torch.zeros.",
+    ),
+    "a word that cannot see itself, lined up with the upper left corner": Mistake(
+        lambda t, s: ones(t, s).tril(-1),
+        "Two things: the diagonal belongs to the mask; and the queries are the last t of s places, "
+        "so it stands at column s - t: tril(s - t).",
+    ),
+    "a look one word ahead, lined up with the upper left corner": Mistake(
+        lambda t, s: ones(t, s).tril(1),
+        "Row 0 must reach column s - t: tril(s - t), whatever s - t is.",
+    ),
+    "whole numbers in place of True and False, lined up with the upper left corner": Mistake(
+        lambda t, s: ones(t, s).tril().long(),
+        "Two things: write dtype=torch.bool; and the queries are the last t places, so the last "
+        "row must be True all over.",
+    ),
+    "t and s swapped, lined up with the upper left corner": Mistake(
+        lambda t, s: ones(s, t).tril(),
+        "Rows are queries, and there are t of them: torch.ones(t, s), and tril(s - t).",
+    ),
+    "an axis in front": Mistake(
+        lambda t, s: causal_mask(t, s)[None],
+        "Two axes are enough: (t, s) fits scores (b, n, t, s) as it is.",
+    ),
+    "1 and -inf": Mistake(
+        lambda t, s: causal_mask(t, s).float().masked_fill(~causal_mask(t, s), -INF),
+        "These are two kinds of mask in one. Here it is a table: True = may attend.",
+    ),
     "nothing hidden": Mistake(
         ones,
-        "All True: row 0 sees the last word. Only the last row may be True all over.",
+        "All True: row 0 sees the last word. Only the last row may be True all over. If you called "
+        "tril: it gives back a new tensor, keep it.",
     ),
     "floats in place of True and False": Mistake(
         lambda t, s: causal_mask(t, s).float(),
@@ -120,8 +151,8 @@ ATTENTION_MISTAKES = {
         "s - t the wrong way round",
         "a word that cannot see itself",
         "a look one word ahead",
-        "triu in place of tril",
         "softmax over the queries",
+        "softmax over the heads",
         "no scale",
         "scores divided by h",
         "no softmax",
@@ -133,6 +164,47 @@ ATTENTION_MISTAKES = {
         attention,
         "Print weights[0, 0] inside your function: above its diagonal all must be 0. If you did "
         "mask: masked_fill returns a new tensor, keep it.",
+    ),
+    "the past hidden, not the future": Mistake(
+        causal(mask=lambda t, s: ones(t, s).triu(s - t)),
+        "A word must see itself and what comes before. Hide what is above the diagonal, or keep "
+        "what is below and give masked_fill ~mask.",
+    ),
+    "keys down and queries across": Mistake(
+        causal(mask=lambda t, s: causal_mask(t, s).T),
+        "Scores have a row for each query and a column for each key: the mask is (t, s), without "
+        ".T.",
+    ),
+    "a large positive number": Mistake(
+        causal(fill=1e9),
+        "The hidden words get all the weight: mind the sign, -inf or -1e9.",
+    ),
+    "a mask of numbers in masked_fill": Mistake(
+        unmasked(weigh=lambda x: x.masked_fill(hidden(x).float(), -INF).softmax(-1)),
+        "masked_fill needs True and False: make the mask with dtype=torch.bool, or write mask == "
+        "0.",
+    ),
+    "~ of a mask of numbers": Mistake(
+        unmasked(weigh=lambda x: x.masked_fill(~causal_mask(*x.shape[-2:]).float(), -INF)),
+        "~ turns round True and False, not numbers: make the mask with dtype=torch.bool.",
+    ),
+    "weights cut with tril": Mistake(
+        unmasked(weigh=lambda x: x.softmax(-1).tril()),
+        "Two things: what was cut is missing from the sum of a row, so hide the scores before the "
+        "softmax; and the queries are the last t places.",
+    ),
+    "a softmax before the mask, and one after": Mistake(
+        unmasked(weigh=lambda x: x.softmax(-1).masked_fill(hidden(x), -INF).softmax(-1)),
+        "Scores are hidden, not weights: mask first, then one softmax.",
+    ),
+    "-100 added to the scores": Mistake(
+        unmasked(weigh=lambda x: (x + hidden(x) * -100.0).softmax(-1)),
+        "-100 hides a word only where the others score about as high. Here what must be hidden "
+        "scores 120 more, and wins. Only -inf is below everything.",
+    ),
+    "queries and keys multiplied without a transpose": Mistake(
+        causal(score=lambda q, k: q @ k),
+        "(t, h) @ (h, s) is (t, s): q @ k.mT, as in lesson 01.",
     ),
     "a mask for s queries": Mistake(
         causal(mask=lambda t, s: causal_mask(s, s)),
@@ -199,15 +271,15 @@ ATTENTION_MISTAKES = {
         "Adding 1 only favours the past, it hides nothing: print weights[0, 0], no number in it "
         "is 0. A mask that is added has 0 and -inf in it.",
     ),
-    "0 times -inf": Mistake(
+    "nan everywhere": Mistake(
         unmasked(weigh=lambda x: (x + hidden(x).float() * -INF).softmax(-1)),
-        "0 · -inf is not 0 but nan, so everything is nan. Fill in place of multiplying: "
-        "masked_fill or torch.where.",
+        "Either -inf was multiplied, and 0 · -inf is nan: fill, with masked_fill or torch.where. "
+        "Or every key of each row was hidden: print the mask.",
     ),
     "scores of 0 in place of -inf": Mistake(
         causal(fill=0),
-        "A score of 0 still gets a weight, because exp(0) is 1; so does a score times a mask of 0. "
-        "Only exp(-inf) is 0.",
+        "A score of 0 still gets a weight, because exp(0) is 1; so does a score times a mask of 0, "
+        "and what tril cuts off; 1e-9 is nearly 0. Only exp(-inf) is 0.",
     ),
     "scores of -10 in place of -inf": Mistake(
         causal(fill=-10),

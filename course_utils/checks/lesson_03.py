@@ -92,9 +92,44 @@ SPLIT_MISTAKES = {
         lambda x, n: x.view(*x.shape[:2], n, n).transpose(1, 2),
         "You took n_heads for both: a row of n · h numbers is n_heads pieces of width // n_heads.",
     ),
-    "n and h swapped in the view": Mistake(
+    "n and h swapped": Mistake(
         lambda x, n: split_heads(x, x.shape[-1] // n),
-        "You made width / n heads of n numbers each. n_heads comes first, what is left over is h.",
+        "You made width / n heads of n numbers each. n_heads comes first, what is left over is h. "
+        "(x.split takes a size, h; x.chunk a number, n_heads.)",
+    ),
+    "a float for a size": Mistake(
+        lambda x, n: x.view(*x.shape[:2], n, x.shape[-1] / n).transpose(1, 2),
+        "Sizes are whole: / gives 2.0, // gives 2.",
+    ),
+    "the width not divided": Mistake(
+        lambda x, n: x.view(*x.shape[:2], n, x.shape[-1]).transpose(1, 2),
+        "A row of n·h numbers is cut into n pieces of width // n_heads.",
+    ),
+    "pieces joined with cat": Mistake(
+        lambda x, n: torch.cat(x.chunk(n, dim=-1), dim=1),
+        "cat lays them end to end, on an axis that is there. torch.stack(pieces, dim=1) makes one "
+        "for the heads.",
+    ),
+    "pieces joined with cat, as more sequences": Mistake(
+        lambda x, n: torch.cat(x.chunk(n, dim=-1)),
+        "cat lays them end to end, on an axis that is there. torch.stack(pieces, dim=1) makes one "
+        "for the heads.",
+    ),
+    "axes 0 and 1 swapped": Mistake(
+        lambda x, n: x.unflatten(-1, (n, -1)).transpose(0, 1),
+        "That is (t, b, n, h). Only the words and the heads change places: transpose(1, 2).",
+    ),
+    "axes 0 and 2 swapped": Mistake(
+        lambda x, n: x.unflatten(-1, (n, -1)).transpose(0, 2),
+        "That is (n, t, b, h). Only the words and the heads change places: transpose(1, 2).",
+    ),
+    "the first sequence only": Mistake(
+        lambda x, n: split_heads(x[:1], n)[0],
+        "The batch is gone. Keep its axis in front: (b, n, t, h).",
+    ),
+    "the batch and the heads in one axis": Mistake(
+        lambda x, n: split_heads(x, n).flatten(0, 1),
+        "The heads are right, but (b·n, t, h): leave the batch an axis of its own.",
     ),
     "axes 1 and 3 swapped": Mistake(
         lambda x, n: split_heads(x, n).permute(0, 3, 1, 2),
@@ -110,7 +145,7 @@ SPLIT_MISTAKES = {
     ),
     "heads before the batch": Mistake(
         lambda x, n: split_heads(x, n).transpose(0, 1),
-        "That is (n, b, t, h). The batch stays in front: stack the pieces with dim=1.",
+        "That is (n, b, t, h). The batch stays in front: permute(0, 2, 1, 3), or stack with dim=1.",
     ),
     "separate pieces": Mistake(
         lambda x, n: x.chunk(n, dim=-1),
@@ -133,6 +168,36 @@ MERGE_MISTAKES = {
         lambda x: x.flatten(2),
         "That is (b, n, t·h): the words of each head in one row. First bring the heads behind the "
         "words: x = x.transpose(1, 2), which gives back a new tensor, then flatten(2).",
+    ),
+    "axes 1 and 3 swapped": Mistake(
+        lambda x: x.transpose(1, 3).flatten(2),
+        "That is (b, h, t·n). The heads and the words change places, axes 1 and 2.",
+    ),
+    "the wrong axes joined": Mistake(
+        lambda x: x.transpose(1, 2).flatten(1, 2),
+        "That is (b, t·n, h). The order is right; join the last two axes: flatten(2).",
+    ),
+    "words last, in memory": Mistake(
+        lambda x: x.reshape(len(x), -1, x.shape[2]),
+        "reshape reads the numbers as they lie. First bring the heads behind the words: "
+        "transpose(1, 2), then flatten(2).",
+    ),
+    "words last, in memory, and transposed": Mistake(
+        lambda x: x.reshape(len(x), -1, x.shape[2]).mT,
+        "reshape reads the numbers as they lie. First bring the heads behind the words: "
+        "transpose(1, 2), then flatten(2).",
+    ),
+    "separate pieces": Mistake(
+        lambda x: x.unbind(1),
+        "These are the right heads, one by one. Lay them side by side: torch.cat(pieces, dim=-1).",
+    ),
+    "all in one row": Mistake(
+        lambda x: x.transpose(1, 2).flatten(1),
+        "The order is right. Join only the last two axes: flatten(2).",
+    ),
+    "the batch and the words in one axis": Mistake(
+        lambda x: x.transpose(1, 2).flatten(2).flatten(0, 1),
+        "The rows are right, but (b·t, n·h): leave the batch an axis of its own.",
     ),
     "a view after a transpose": Mistake(
         lambda x: x.transpose(1, 2).view(len(x), x.shape[2], -1),
@@ -186,13 +251,39 @@ ATTENTION_MISTAKES = {
     ),
     "no merge": Mistake(
         in_heads(merge=lambda x: x),
-        "The heads must lie side by side before w_o: library.merge_heads(output) @ w_o.",
+        "The heads must lie side by side before w_o: first library.merge_heads(output), then @ "
+        "w_o.",
     ),
     "a tuple not unpacked": Mistake(
         lambda x, w_q, w_k, w_v, w_o, n: merge_heads(
             causal_attention(*(split_heads(x @ w, n) for w in (w_q, w_k, w_v)))
         ),
         "causal_attention gives back two things: output, weights = library.causal_attention(…).",
+    ),
+    "queries, keys and values not yet split": Mistake(
+        lambda x, w_q, w_k, w_v, w_o, n: causal_attention(x @ w_q, x @ w_k, x @ w_v),
+        "x @ w_q is (b, t, n·h). Cut it first, and keep the result: q = library.split_heads(x @ "
+        "w_q, n_heads); the same for k and v.",
+    ),
+    "output and weights unpacked the wrong way round": Mistake(
+        lambda x, w_q, w_k, w_v, w_o, n: (
+            merge_heads(causal_attention(*(split_heads(x @ w, n) for w in (w_q, w_k, w_v)))[1])
+            @ w_o
+        ),
+        "causal_attention gives back output first, then weights.",
+    ),
+    "w_q for all three": Mistake(
+        lambda x, w_q, w_k, w_v, w_o, n: multi_head_attention(x, w_q, w_q, w_q, w_o, n),
+        "Queries, keys and values have a matrix each: w_q, w_k, w_v.",
+    ),
+    "weights times x": Mistake(
+        lambda x, w_q, w_k, w_v, w_o, n: w_q @ x,
+        "Words are rows: x (b, t, d) @ w_q (d, n·h).",
+    ),
+    "the heads merged by flatten alone": Mistake(
+        in_heads(merge=lambda x: x.flatten(2)),
+        "First bring the heads behind the words: transpose(1, 2), then flatten(2); or "
+        "library.merge_heads.",
     ),
     "h taken for d // n": Mistake(
         lambda x, *others: in_heads(
@@ -223,7 +314,7 @@ ATTENTION_MISTAKES = {
     "heads interleaved in the merge": Mistake(
         in_heads(merge=interleaved_merge),
         "The weights are right, the output is not. Each head's h numbers stay side by side: "
-        'check("03.merge_heads", …).',
+        'checks.check("03.merge_heads", …).',
     ),
     "one head": Mistake(
         lambda x, w_q, w_k, w_v, w_o, n: multi_head_attention(x, w_q, w_k, w_v, w_o, 1),
@@ -263,7 +354,7 @@ EXERCISES = {
             (counting(2, 3, 4), 1),
             (counting(3, 2, 4), 4),
         ],
-        returns=("the heads",),
+        returns=("the result",),
         mistakes=SPLIT_MISTAKES,
         hints=(
             "Two steps: cut every row into n_heads pieces, then bring the heads to the front.",
@@ -284,7 +375,7 @@ EXERCISES = {
             (counting(2, 3, 1, 4),),
             (counting(3, 4, 2, 1),),
         ],
-        returns=("the merged heads",),
+        returns=("the result",),
         mistakes=MERGE_MISTAKES,
         hints=(
             "The same two steps backwards: the heads go back behind the words, then the pieces "

@@ -2,7 +2,7 @@
 
 import torch
 
-from course_utils.attention import causal_attention, causal_mask
+from course_utils.attention import attention, causal_attention, causal_mask
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import all_room, attend, drawn, stored
 from course_utils.geometry import kv_cache_bytes
@@ -90,6 +90,13 @@ def old_only(q, k, v, cache):
     return causal_attention(q, *held(cache))[0]
 
 
+def counted_twice(q, k, v, cache):
+    """All is right, but n_tokens is counted up once more."""
+    output = decode_step(q, k, v, cache)
+    cache.n_tokens += k.shape[2]
+    return output
+
+
 def overwrite(q, k, v, cache):
     """The new tokens are written at position 0, as if the cache were empty."""
     cache.n_tokens = 0
@@ -161,6 +168,10 @@ BYTES_MISTAKES = {
         times(lambda *sizes: 8),
         "8 times too many: 16 bits are 2 bytes, and bytes_per_element counts bytes already.",
     ),
+    "4 bytes for every element": Mistake(
+        lambda n_layers, batch, g, h, s, size: kv_cache_bytes(n_layers, batch, g, h, s, 4),
+        "Right for float32. In bfloat16 an element takes 2 bytes: use bytes_per_element.",
+    ),
     "elements times 8": Mistake(
         over(lambda n_layers, batch, g, h, s, size: size / 8),
         "An element takes bytes_per_element bytes, 2 for 16 bits.",
@@ -185,6 +196,18 @@ BYTES_MISTAKES = {
         lambda *sizes: (kv_cache_bytes(*sizes) + 2**31) % 2**32 - 2**31,
         "Right while the product is below 2³¹, about 2 GB; beyond, an int32 starts again from "
         "below 0. Python's own numbers have no end: multiply those, or use int64.",
+    ),
+    **{
+        f"{unit}, rounded": Mistake(
+            lambda *sizes, size=size: kv_cache_bytes(*sizes) // size,
+            "The function returns bytes; divide only to show them, and do not round before.",
+        )
+        for unit, size in UNITS.items()
+        if unit in ("KiB", "kB")
+    },
+    "a tensor for a number": Mistake(
+        lambda *sizes: torch.tensor(kv_cache_bytes(*sizes)),
+        "The number is right. Return a plain one: .item() gives it.",
     ),
     **{
         unit: Mistake(in_units(size), "The function returns bytes; divide only to show them.")
@@ -227,9 +250,28 @@ STEP_MISTAKES = {
         "The output is right, but the next step will not find these tokens: print cache.n_tokens "
         "before and after. cache.append does both.",
     ),
-    "the new tokens stored after attending": Mistake(
+    "the new tokens not among what is read": Mistake(
         append_last,
-        "The new token must see itself too. Append first; append gives back old and new.",
+        "A new token must see itself too: read what cache.append(k_new, v_new) gives back, old and "
+        "new.",
+    ),
+    "the new tokens not among what is read, and no mask": Mistake(
+        lambda q, k, v, cache: (attention(q, *held(cache))[0], cache.append(k, v))[0],
+        "A new token must see itself too: read what cache.append(k_new, v_new) gives back, old and "
+        "new, with causal attention.",
+    ),
+    "the weights in place of the output": Mistake(
+        lambda q, k, v, cache: causal_attention(q, *cache.append(k, v))[1],
+        "causal_attention gives two things, output and weights; return the first.",
+    ),
+    "k and v of two calls of append": Mistake(
+        lambda q, k, v, cache: causal_attention(q, cache.append(k, v)[0], cache.append(k, v)[1])[0],
+        "Each call stores the new tokens again. Call it once: k, v = cache.append(k_new, v_new).",
+    ),
+    "n_tokens counted up by hand as well": Mistake(
+        counted_twice,
+        "The output is right, but cache.append counts the new tokens already: the next step would "
+        "leave a gap.",
     ),
     "the new tokens left out": Mistake(
         old_only,
@@ -278,8 +320,8 @@ STEP_MISTAKES = {
     ),
     "old and new joined with torch.cat, the empty places too": Mistake(
         joined_whole,
-        "cache.k is the whole room, with zeros behind the last token, and nothing was stored. "
-        "cache.append(k_new, v_new) does both.",
+        "cache.k is the whole room, with zeros behind the last token. cache.append(k_new, v_new) "
+        "stores the new ones behind the old, and gives back only those.",
     ),
     "only the last new token": Mistake(
         appending(read=lambda q, k, v: (q[:, :, -1:], k, v)),
@@ -306,7 +348,7 @@ EXERCISES = {
             step(2, 3, 4, 1, n_past=5),
             step(2, 3, 4, 5, n_past=1),
         ],
-        returns=("output", "cache.n_tokens", "the keys in the cache", "the values in the cache"),
+        returns=("output", "cache.n_tokens", "cache.k", "cache.v"),
         mistakes=STEP_MISTAKES,
         hints=(
             "The new token looks at everything before it and at itself. Where are those keys and "
@@ -334,7 +376,7 @@ EXERCISES = {
             (3, 5, 1, 7, 11, 4),
             (3, 5, 2, 1, 11, 4),
             (3, 5, 2, 7, 1, 4),
-            (126, 1, 8, 128, 9000, 2),  # more than 2³¹
+            (126, 3, 7, 113, 9001, 2),  # more than 2³¹
         ],
         returns=("the number of bytes",),
         mistakes=BYTES_MISTAKES,

@@ -12,11 +12,13 @@ from course_utils.attention import (
     merge_heads,
     split_heads,
 )
+from course_utils.checks.compare import kind
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.running import is_stub
 from course_utils.checks.wrong import (
     FOLDED,
     answer,
+    as_they_are,
     attend,
     by_groups_of_r,
     drawn,
@@ -69,18 +71,23 @@ def reordered(q, k, v):
 
 
 def run_layer(cls, d_model, n_heads, n_kv_heads, x):
-    """A layer of class cls with known weights on all of x, in pieces through a cache, and learning.
-
-    Two sequences take turns, each with a cache of its own.
-    """
+    """How a layer of class cls refuses, or what it does with known weights; None for a stub."""
     if isinstance(cls, nn.Module):
         raise TypeError("give check the class itself, not a layer made from it")
     if is_stub(cls):
         return None
+    uneven, sizes = n_heads % n_kv_heads, (d_model, n_heads, n_kv_heads)
+    run = (lambda: cls(*sizes)(x)) if uneven else (lambda: try_layer(cls, *sizes, x))
     with torch.random.fork_rng(devices=[]):
-        if n_heads % n_kv_heads:
-            return answer(n_heads, n_kv_heads, lambda: cls(d_model, n_heads, n_kv_heads)(x))
-        layer = cls(d_model, n_heads, n_kv_heads)
+        return answer(n_heads, n_kv_heads, run)
+
+
+def try_layer(cls, d_model, n_heads, n_kv_heads, x):
+    """What a layer gives for all of x, in pieces through a cache, and after that; what it learns.
+
+    Two sequences take turns, each with a cache of its own.
+    """
+    layer = cls(d_model, n_heads, n_kv_heads)
     if not layer.state_dict():
         layer(x)  # says so itself if it is not implemented
     copy_weights(known_weights(d_model, n_heads, n_kv_heads), layer)
@@ -89,9 +96,10 @@ def run_layer(cls, d_model, n_heads, n_kv_heads, x):
         return got
     output, weights = pair(got)
     if not isinstance(output, torch.Tensor) or output.shape != x.shape:
-        return output, weights, *6 * [None]
+        return output, weights, *7 * [None]
     learnt = gradients(layer, output)
-    return output, weights, *in_pieces(layer, n_kv_heads, d_model // n_heads, x), learnt
+    pieces = in_pieces(layer, n_kv_heads, d_model // n_heads, x)
+    return output, weights, *pieces, pair(layer(x))[0], learnt
 
 
 @torch.no_grad()
@@ -102,14 +110,9 @@ def in_pieces(layer, g, h, x):
     """
     caches = [KVCache(len(x), g, x.shape[1], h) for _ in range(2)]
     sizes, results = [3] + [1] * (x.shape[1] - 5) + [2], []
-    try:
-        for pieces in zip(x.split(sizes, 1), x.flip(1).split(sizes, 1), strict=True):
-            both = zip(pieces, caches, strict=True)
-            results.append([pair(layer(piece, cache)) for piece, cache in both])
-    except ValueError as error:
-        if "fit this cache" not in str(error):
-            raise
-        return str(error), *4 * [None]
+    for pieces in zip(x.split(sizes, 1), x.flip(1).split(sizes, 1), strict=True):
+        both = zip(pieces, caches, strict=True)
+        results.append([pair(layer(piece, cache)) for piece, cache in both])
     output = torch.cat([first[0] for first, _ in results], dim=1)
     (_, weights), (other, _) = results[-1]
     return output, weights, other, caches[0].k, caches[0].v
@@ -130,7 +133,7 @@ def gradients(layer, output):
 def pair(got):
     """output and weights, if forward gave both."""
     if not isinstance(got, tuple | list) or len(got) != 2:
-        raise TypeError("forward must return two things: output, weights")
+        raise TypeError(f"forward must return two things: output, weights; it gave {kind(got)}")
     return got
 
 
@@ -167,6 +170,7 @@ def in_a_layer(
     out=True,
     split_q=None,
     split_kv=None,
+    as_queries=False,
     project=lambda layer, x: (layer.q_proj(x), layer.k_proj(x), layer.v_proj(x)),
     with_cache=None,
     **steps,
@@ -177,7 +181,8 @@ def in_a_layer(
         def forward(self, x, cache=None):
             q, k, v = project(self, x)
             q = (split_q or split)(q, self.n_heads)
-            k, v = ((split_kv or split)(each, self.n_kv_heads) for each in (k, v))
+            g = self.n_heads if as_queries else self.n_kv_heads
+            k, v = ((split_kv or split)(each, g) for each in (k, v))
             more = (cache and with_cache) or {}
             if cache:
                 k, v = store(cache, k, v, self.n_heads)
@@ -185,6 +190,12 @@ def in_a_layer(
             return self.o_proj(merge(output)) if out else merge(output), weights
 
     return Layer
+
+
+def thrown_away(cache, k, v, n):
+    """The new tokens are stored, and only they are read."""
+    cache.append(k, v)
+    return k, v
 
 
 def append_copies(cache, k, v, n):
@@ -239,6 +250,16 @@ class OwnCache(GroupedQueryAttention):
         return super().forward(x, cache and self.cache)
 
 
+class KeepsTheLast(GroupedQueryAttention):
+    """Goes on with the last cache where none is given."""
+
+    last = None
+
+    def forward(self, x, cache=None):
+        self.last = cache or self.last
+        return super().forward(x, self.last)
+
+
 class OneResult(GroupedQueryAttention):
     def forward(self, x, cache=None):
         return super().forward(x, cache)[0]
@@ -278,9 +299,8 @@ class Unchecked(Accepts):
     """Right where n % g == 0, and an error of PyTorch's elsewhere."""
 
     def forward(self, x, cache=None):
-        if self.n % self.g:
-            raise RuntimeError("The size of tensor a must match the size of tensor b")
-        return super().forward(x, cache)
+        copies = torch.zeros(self.g).repeat_interleave(self.n // self.g)
+        return super().forward(x + 0 * (copies + torch.zeros(self.n)).sum(), cache)
 
 
 def tokens(b, t, d):
@@ -289,7 +309,7 @@ def tokens(b, t, d):
 
 
 ACCEPTED = (
-    "Four K/V heads cannot be shared evenly by six query heads, yet an answer came out, and nobody "
+    "Four K/V heads cannot be shared evenly by six query heads, yet there was no error, and nobody "
     "would have noticed. Raise a ValueError."
 )
 
@@ -344,6 +364,59 @@ FUNCTION_MISTAKES = {
         lambda q, k, v: (attention(q, k, v)[0], in_groups(attention(q, k, v)[1], k.shape[1])),
         "The output is right. The weights have five axes; join g and r to n: flatten(1, 2).",
     ),
+    "no axis of r in k and v": Mistake(
+        lambda q, k, v: tuple(
+            x.flatten(1, 2) for x in attend(in_groups(q, k.shape[1]), k, v, read=as_they_are)
+        ),
+        "q (b, g, r, t, h) has an axis more than k (b, g, s, h), and torch lines g up with r. Give "
+        "k and v one too: k[:, :, None].",
+    ),
+    "the axis of r before that of g": Mistake(
+        lambda q, k, v: tuple(
+            x.flatten(1, 2)
+            for x in attend(in_groups(q, k.shape[1]), k[:, None], v[:, None], read=as_they_are)
+        ),
+        "q is (b, g, r, t, h), so the new axis of k and v comes behind g: k[:, :, None].",
+    ),
+    "all heads folded before one K/V head": Mistake(
+        lambda q, k, v: tuple(
+            x.reshape(*q.shape[:3], -1)
+            for x in attend(q.flatten(1, 2)[:, None], k, v, read=as_they_are)
+        ),
+        "That is the answer of lesson 05, where g is 1. Here r heads belong to each K/V head: "
+        "reshape(b, g, r * t, h).",
+    ),
+    "K and V left at g heads": Mistake(
+        unmasked(read=as_they_are),
+        "n query heads do not line up with g K/V heads. Fold the r heads of a group into the rows, "
+        "q.reshape(b, g, r * t, h), or repeat each K/V head r times.",
+    ),
+    "g copies in place of r": Mistake(
+        unmasked(read=lambda q, k, v: (q, *(x.repeat_interleave(x.shape[1], 1) for x in (k, v)))),
+        "Each K/V head is read by r = n // g query heads: repeat_interleave(r, dim=1).",
+    ),
+    "n copies in place of r": Mistake(
+        unmasked(read=lambda q, k, v: (q, *(x.repeat_interleave(q.shape[1], 1) for x in (k, v)))),
+        "Each K/V head is read by r = n // g query heads: repeat_interleave(r, dim=1).",
+    ),
+    "query head i reading K/V head i mod r": Mistake(
+        unmasked(read=reading(lambda i, n, g: i % (n // g))),
+        "Query head i reads head i // r: neighbours share, 0 0 1 1 ….",
+    ),
+    "the query heads of a group averaged": Mistake(
+        unmasked(read=lambda q, k, v: (in_groups(q, k.shape[1]).mean(2), k, v)),
+        "Each query head asks for itself, and n outputs come back. Only keys and values are "
+        "shared.",
+    ),
+    "keys and values swapped": Mistake(
+        lambda q, k, v: attend(q, v, k),
+        "Keys are what is compared with the queries, values what is averaged: q @ k.mT, and "
+        "weights @ v.",
+    ),
+    "the heads in front of the batch": Mistake(
+        lambda q, k, v: tuple(x.transpose(0, 1) for x in attend(q, k, v)),
+        "That is (n, b, t, h). The batch stays in front: torch.stack(…, dim=1).",
+    ),
     "n % g ≠ 0 accepted": Mistake(attend, ACCEPTED),
     **refusals(attention, heads_of, unchecked),
     **FOLDED,
@@ -378,21 +451,43 @@ LAYER_MISTAKES = {
         "The cache has room for g heads and you brought n: the saving is gone before it began. "
         "Cache k and v as they come from split_heads, share them in the attention.",
     ),
-    "the cache never read": Mistake(
+    "nothing stored in the cache": Mistake(
         in_a_layer(store=lambda cache, k, v, n: (k, v)),
-        "In one go all is right; in pieces, each piece sees only itself. With a cache, k and v "
-        "are what cache.append(k, v) gives back.",
+        "In one go all is right; in pieces the cache stays empty, and each piece sees only itself. "
+        "k, v = cache.append(k, v) stores them and gives back everything.",
+    ),
+    "what append gives back thrown away": Mistake(
+        in_a_layer(store=thrown_away),
+        "All is stored, but each piece sees only itself: keep what comes back, k, v = "
+        "cache.append(k, v). It is old and new.",
+    ),
+    "cache.append called twice": Mistake(
+        in_a_layer(store=lambda cache, k, v, n: (cache.append(k, v), cache.append(k, v))[1]),
+        "The tokens are in the cache twice. One call stores them and gives back everything.",
+    ),
+    "k and v split into n heads": Mistake(
+        in_a_layer(as_queries=True),
+        "k_proj and v_proj make g·h numbers, g heads: split them with n_kv_heads.",
+    ),
+    "values, keys taken for keys, values": Mistake(
+        in_a_layer(store=lambda cache, k, v, n: cache.append(k, v)[::-1]),
+        "All is stored well, but append gives back k first: k, v = cache.append(k, v).",
+    ),
+    "the last cache kept": Mistake(
+        KeepsTheLast,
+        "A call without a cache must not know of the one before it: keep nothing on self, use the "
+        "argument.",
     ),
     "k and v split without a transpose": Mistake(
         in_a_layer(split_kv=view_split),
         "In k and v words are torn apart. Use split_heads of lesson 03, with n_kv_heads.",
     ),
-    "no mask with a cache": Mistake(
+    "nothing hidden with a cache": Mistake(
         in_a_layer(with_cache={"mask": None}),
         "One new token needs no mask, several do: the first of them must not see the last. "
         "causal_attention is right for both.",
     ),
-    "no mask behind a filled cache": Mistake(
+    "nothing hidden behind a filled cache": Mistake(
         in_a_layer(mask=lambda t, s: causal_mask(t, s) if t == s else ones(t, s)),
         "One new token needs no mask, several do: the first of them must not see the last. "
         "causal_attention is right for both.",
@@ -447,9 +542,10 @@ LAYER_MISTAKES = {
         in_a_layer(store=all_but_the_newest),
         "A word must see itself too: what cache.append gives back is all of it, old and new.",
     ),
-    "the cache read before it is filled": Mistake(
+    "the new tokens not among what is read": Mistake(
         in_a_layer(store=before_they_are_stored),
-        "The new tokens must see themselves too. Append first: append gives back old and new.",
+        "The new tokens must see themselves too: read what cache.append(k, v) gives back, old and "
+        "new.",
     ),
     "the past kept in the layer": Mistake(
         Remembers,
@@ -531,8 +627,9 @@ EXERCISES = {
             "the output in pieces through a cache",
             "the last weights",
             "the output of a sequence that took turns with it",
-            "the keys in the cache",
-            "the values in the cache",
+            "cache.k",
+            "cache.v",
+            "the output without a cache, afterwards",
             "the gradient of the weights",
         ),
         mistakes=LAYER_MISTAKES,

@@ -110,6 +110,34 @@ MISTAKES = {
         "You made r groups of g heads. n_kv_heads is how many groups there are; in each are "
         "r = n_heads // n_kv_heads heads.",
     ),
+    "h taken for d // n": Mistake(
+        lambda weight, n, g: by_shape(
+            weight.reshape(g, n // g, weight.shape[1] // n, weight.shape[1])
+        ),
+        "A head has h = len(weight) // n rows; d is the width of x, which need not be n·h.",
+    ),
+    "each group averaged to one row": Mistake(
+        lambda weight, n, g: weight.reshape(g, -1, weight.shape[1]).mean(1),
+        "One row a group is left. The mean is over the r heads, and h rows stay: cut into "
+        "(g, r, h, d).",
+    ),
+    "the mean over the groups": Mistake(
+        lambda weight, n, g: weight.unflatten(0, (g, n // g, -1)).mean(0).flatten(0, 1),
+        "The first axis of (g, r, h, d) counts groups, and these must stay: mean(1), over the r "
+        "heads of each.",
+    ),
+    "rows taken for heads": Mistake(
+        lambda weight, n, g: torch.stack(
+            [weight[i * n // g : (i + 1) * n // g].mean(0) for i in range(g)]
+        ),
+        "A row is one number of a head; a head is h rows. Cut into (g, r, h, d) first.",
+    ),
+    "groups that overlap": Mistake(
+        lambda weight, n, g: torch.cat(
+            [weight.unflatten(0, (n, -1))[i : i + n // g].mean(0) for i in range(g)]
+        ),
+        "Group i begins at head i * r, not at head i: heads[i * r : (i + 1) * r].",
+    ),
     "the columns pooled, not the rows": Mistake(
         columns,
         "nn.Linear keeps its weight as (out, in): the n · h rows make the heads, a column is one "
@@ -161,8 +189,10 @@ MISTAKES = {
         "The numbers are right. nn.Linear keeps its weight as (out, in), (g · h, d): no .T.",
     ),
     "n % g ≠ 0 accepted": Mistake(
-        lambda weight, n, g: cut(weight, g, n // g),
-        "Six heads cannot be pooled evenly to four, yet an answer came out, and nobody would have "
+        lambda weight, n, g: torch.cat(
+            [weight.unflatten(0, (n, -1))[i * n // g : (i + 1) * n // g].mean(0) for i in range(g)]
+        ),
+        "Six heads cannot be pooled evenly to four, yet there was no error, and nobody would have "
         "noticed. Raise a ValueError.",
     ),
     **refusals(mean_pool_kv, heads_of, unchecked),
@@ -185,6 +215,7 @@ EXERCISES = {
             projection(8, 2, 3, 16, torch.float32),
             projection(8, 4, 3, 16, torch.bfloat16),
             projection(6, 4, 2, 12),
+            projection(8, 3, 2, 16),
         ],
         returns=("the pooled weight",),
         mistakes=MISTAKES,

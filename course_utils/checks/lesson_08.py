@@ -2,11 +2,13 @@
 
 import json
 import math
+import struct
 
 import torch
 
 from course_utils.checkpoints.format import byte_range
 from course_utils.checks.engine import Exercise, Mistake
+from course_utils.checks.running import is_by_hand
 from course_utils.geometry import kv_heads
 
 WIDTHS = {"BF16": 2, "F32": 4}  # bytes an element
@@ -26,8 +28,9 @@ def beginning(*tensors, more=0, backwards=False, **metadata):
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
     listed = {"__metadata__": metadata} | dict(sorted(header.items(), reverse=backwards))
     text = json.dumps(listed, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (8 - len(text) % 8)  # the data begins at a multiple of 8
-    return len(text).to_bytes(8, "little") + text + bytes(range(128, 128 + more))
+    text += b" " * (-len(text) % 8)  # the data begins at a multiple of 8
+    data = b"}, x]" + bytes(range(128, 123 + more))  # no JSON, whatever one makes of it
+    return len(text).to_bytes(8, "little") + text + data[:more]
 
 
 def many_layers(n_layers):
@@ -115,6 +118,17 @@ def header_cut(first, decode=False):
     return wrong
 
 
+def header_but(more):
+    """A byte_range that takes so many bytes more, or fewer, than there are for the header."""
+
+    def wrong(header_bytes, name):
+        n = int.from_bytes(header_bytes[:8], "little")
+        json.loads(header_bytes[8 : 8 + n + more])
+        return byte_range(header_bytes, name)
+
+    return wrong
+
+
 def to_the_end(header_bytes, name):
     """All that was given, behind the length, taken for the header."""
     json.loads(header_bytes[8:])
@@ -187,6 +201,41 @@ RANGE_MISTAKES = {
         header_cut(8),
         "N is how long the JSON is, not where it ends. It begins behind the 8 bytes and ends at "
         "8 + N: header_bytes[8 : 8 + n].",
+    ),
+    "the last byte of the header left out": Mistake(
+        header_but(-1),
+        "The JSON ends at 8 + N, and a slice does not take its end: header_bytes[8 : 8 + n].",
+    ),
+    "all bytes read as JSON": Mistake(
+        lambda header_bytes, name: json.loads(header_bytes)[name],
+        "The first 8 bytes are N, no JSON; that begins behind them: header_bytes[8 : 8 + n].",
+    ),
+    "a tuple of struct.unpack for N": Mistake(
+        lambda header_bytes, name: header_bytes[8 : 8 + struct.unpack("<Q", header_bytes[:8])],
+        'struct.unpack gives a tuple, also of one number: (n,) = struct.unpack("<Q", …), or [0].',
+    ),
+    "8 + N added to the first only": Mistake(
+        ranging(last=lambda at: at.end - 1),
+        "Both offsets count from the first byte of the data: add 8 + N to both.",
+    ),
+    "8 + N added to the first only, and the end as a slice has it": Mistake(
+        ranging(last=lambda at: at.end),
+        "Both offsets count from the first byte of the data: add 8 + N to both, and take 1 from "
+        "the second.",
+    ),
+    "8 left out, and the end as a slice has it": Mistake(
+        ranging(lambda at: at.n + at.begin, lambda at: at.n + at.end),
+        "Two things: before the N bytes of JSON are the 8 of N itself; and the second offset is "
+        "the first byte that is not the tensor's, so take 1 from it.",
+    ),
+    "N left out, and the end as a slice has it": Mistake(
+        ranging(lambda at: 8 + at.begin, lambda at: 8 + at.end),
+        "Two things: behind the 8 bytes come N bytes of JSON, and only then the data; and the "
+        "second offset is the first byte that is not the tensor's, so take 1 from it.",
+    ),
+    "one byte too early": Mistake(
+        ranging(lambda at: at.data + at.begin - 1),
+        "The first byte is at 8 + N + begin. Only the second offset is one too many.",
     ),
     "the length read as JSON": Mistake(
         header_cut(0),
@@ -368,15 +417,30 @@ CONFIGS = (
 
 def ask(fn, config):
     """What fn gives; in words where None was read or meant, or an error was returned."""
-    got = fn(config)
+    try:
+        got = fn(config)
+    except ValueError:
+        raise
+    except Exception as error:
+        if not is_latent(config) or not is_by_hand(error):
+            raise
+        kind = "an AssertionError" if isinstance(error, AssertionError) else "another kind"
+        return f"an error of {kind}"
     if isinstance(got, Exception):
         return "an error returned, not raised"
+    if is_latent(config) and isinstance(got, str):
+        return "a text"
     return "None" if got is None and (None in config.values() or is_latent(config)) else got
 
 
 def is_latent(config):
     """Whether the model caches a latent."""
     return bool(config.get("kv_lora_rank"))
+
+
+def is_new(config):
+    """Whether it is Falcon-40B's kind."""
+    return bool(config.get("new_decoder_architecture"))
 
 
 def query_heads(config):
@@ -394,9 +458,9 @@ def unsaid(config):
     return not is_latent(config) and group_size(config) == 1
 
 
-def refused(config):
+def refused(config, error=ValueError):
     """An error where an answer should be."""
-    raise ValueError("refused")
+    raise error("refused")
 
 
 def field(*names):
@@ -455,6 +519,19 @@ HEADS_MISTAKES = {
         but(lambda config: config.get("multi_query") is False, lambda config: 1),
         "The field can be there and say false. Ask what it says: if config.get(name).",
     ),
+    "multi_query asked whether it is there": Mistake(
+        but(lambda config: "multi_query" in config and not is_new(config), lambda config: 1),
+        "The field can be there and say false, or null. Ask what it says: if config.get(name).",
+    ),
+    "num_kv_heads whenever it is there": Mistake(
+        but(lambda config: "num_kv_heads" in config, lambda config: config["num_kv_heads"]),
+        "It counts only where new_decoder_architecture says true; it can be there and say false. "
+        "Falcon-7B has 71 there, and one K/V head: its code never reads them.",
+    ),
+    "multi_query left out": Mistake(
+        but(lambda config: config.get("multi_query") and not is_new(config), query_heads),
+        "All else is right. With multi_query: true all query heads share one K/V head.",
+    ),
     "the decoy of Falcon-7B taken": Mistake(
         but(lambda config: config == FALCON_7B, lambda config: config["num_kv_heads"]),
         "Its num_kv_heads says 71, and the model's code never reads it: with multi_query there is "
@@ -506,6 +583,45 @@ HEADS_MISTAKES = {
         lambda config: float(kv_heads(config)),
         "Heads are whole things: // gives 8, / gives 8.0.",
     ),
+    "a field that is not there": Mistake(
+        lambda config: config["num_key_value_heads"],
+        "config[name] stops where the field is absent; config.get(name) gives None there. Then say "
+        "what holds: config.get(name) or n.",
+    ),
+    "n by one name only": Mistake(
+        lambda config: config["num_attention_heads"],
+        "StarCoder calls it n_head: config.get(…) or config.get(…). And n is not yet g.",
+    ),
+    "null taken for a number, and n by one name only": Mistake(
+        lambda config: config.get("num_key_value_heads", config["num_attention_heads"]),
+        "Two things: get(name, default) gives the default only where the field is absent, not "
+        "where it is null, so write config.get(name) or n; and StarCoder calls n n_head.",
+    ),
+    "num_key_value_heads, or else n by one name": Mistake(
+        lambda config: config.get("num_key_value_heads") or config["num_attention_heads"],
+        "Right for Llama. StarCoder calls n n_head, and says multi_query: all query heads share "
+        "one K/V head.",
+    ),
+    "an error of another kind": Mistake(
+        but(is_latent, lambda config: refused(config, TypeError)),
+        "All else is right. But who calls waits for a ValueError: raise one that says what the "
+        "model caches.",
+    ),
+    "an assert for a ValueError": Mistake(
+        but(is_latent, lambda config: refused(config, AssertionError)),
+        "All else is right. But python -O skips every assert, and who calls waits for a "
+        "ValueError.",
+    ),
+    "the width of the latent": Mistake(
+        but(is_latent, lambda config: config["kv_lora_rank"]),
+        "All else is right. But these are numbers, not heads: raise a ValueError that says what "
+        "the model caches.",
+    ),
+    "a text for a latent": Mistake(
+        but(is_latent, lambda config: "a latent"),
+        "All else is right. But whoever multiplies by g stumbles over a text much later: raise a "
+        "ValueError.",
+    ),
     "an error returned, not raised": Mistake(
         but(is_latent, lambda config: ValueError("a latent is cached")),
         "All else is right. But an error that is returned stops nobody: write raise in place of "
@@ -523,7 +639,7 @@ EXERCISES = {
         reference=byte_range,
         probes=[
             (beginning((K, "BF16", (6, 10)), (V, "BF16", (6, 10)), format="pt"), V),
-            (beginning((K, "BF16", (3, 7)), (Q, "BF16", (9, 7)), more=5, format="pt"), K),
+            (beginning((K, "BF16", (3, 7)), (Q, "BF16", (9, 7)), more=5, format="flax"), K),
             (beginning((V, "F32", (4, 9)), (NORM, "F32", (9,)), (K, "F32", (4, 9)), more=20), NORM),
             (
                 beginning(

@@ -3,10 +3,16 @@
 import copy
 import dis
 import inspect
+import io
 import traceback
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from course_utils.checks.compare import COARSE
 
 
 def outcomes(exercise, fn):
@@ -24,14 +30,41 @@ def outcome(exercise, fn, probe):
 
 def is_unwritten(got):
     """Whether somebody wrote `raise NotImplementedError`; PyTorch raises it for what it lacks."""
-    if not isinstance(got, NotImplementedError):
-        return False
-    *_, (frame, line) = traceback.walk_tb(got.__traceback__)
+    return isinstance(got, NotImplementedError) and is_by_hand(got)
+
+
+def is_by_hand(error):
+    """Whether a line of Python outside of PyTorch raises this error, or a forward is missing."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     code, of_torch = frame.f_code, Path(torch.__file__).parent
     if of_torch in Path(code.co_filename).parents:
-        return code.co_name == "_forward_unimplemented"  # a module without a forward
+        return code.co_name == "_forward_unimplemented"
     raises = (x for x in dis.get_instructions(code) if x.opname == "RAISE_VARARGS")
     return any(x.positions.lineno == line for x in raises)
+
+
+class _Coarsest(TorchDispatchMode):
+    """Sees in which half precision something is computed: its step from 1, or 0."""
+
+    eps = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        """No: nothing is compiled here, and to import what would skip it takes seconds."""
+        return False
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        dtypes = {x.dtype for x in tree_leaves(result) if isinstance(x, torch.Tensor)}
+        self.eps = max(self.eps, *(torch.finfo(x).eps for x in COARSE if x in dtypes), 0)
+        return result
+
+
+def coarsest(exercise, fn, probe):
+    """The step of the coarsest half precision that fn computes in on a probe; 0 if in none."""
+    with _Coarsest() as seen, redirect_stdout(io.StringIO()):
+        outcome(exercise, fn, copy.deepcopy(probe))
+    return seen.eps
 
 
 def is_stub(fn):

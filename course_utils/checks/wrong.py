@@ -14,6 +14,7 @@ import torch
 
 from course_utils.attention import causal_mask
 from course_utils.checks.engine import Mistake
+from course_utils.checks.running import is_by_hand
 from course_utils.experiments.memory import largest_tensor
 
 INF = float("inf")
@@ -63,6 +64,11 @@ def reading(which, which_v=None):
         return q, k[:, heads], v[:, heads_v]
 
     return read
+
+
+def as_they_are(q, k, v):
+    """Nothing repeated: torch lines the heads up, or cannot."""
+    return q, k, v
 
 
 def by_groups_of_r(i, n, g):
@@ -131,7 +137,8 @@ def all_room(cache, k, v, n):
 MUTATIONS = {  # what attend, or what is around it, does otherwise; how to see that it is wrong
     "no scale": (
         {"scale": lambda q: 1},
-        "Divide the scores by √h before the softmax; h is q.shape[-1], the width of one head.",
+        "Divide the scores by √h before the softmax; h is q.shape[-1], the width of one head. If "
+        "you did: dividing gives back a new tensor, keep it.",
     ),
     "scores divided by √d_model": (
         {"scale": by_all_heads},
@@ -144,11 +151,12 @@ MUTATIONS = {  # what attend, or what is around it, does otherwise; how to see t
     ),
     "scores divided by h": (
         {"scale": lambda q: 1 / q.shape[-1]},
-        "The spread of q·k grows like √h, not like h: divide by h**0.5.",
+        "The spread of q·k grows like √h, not like h: divide by h**0.5, and only once.",
     ),
     "no softmax": (
         {"weigh": lambda x: x},
-        "Print weights.min() inside your function: some are negative, so this is no average.",
+        "Print weights.min() inside your function: some are negative, so this is no average. If "
+        "you called softmax: it gives back a new tensor, keep it.",
     ),
     "softmax over the queries": (
         {"axis": -2},
@@ -157,7 +165,8 @@ MUTATIONS = {  # what attend, or what is around it, does otherwise; how to see t
     ),
     "softmax over the heads": (
         {"axis": 1},
-        "Axis 1 counts heads. The weights of one query must sum to 1 over the keys, the last axis.",
+        "Axis 1 counts heads, and F.softmax without dim takes that one here. The weights of one "
+        "query must sum to 1 over the keys, the last axis: dim=-1.",
     ),
     "scores returned in place of weights": (
         {"give": lambda output, weights, scores: (output, scores)},
@@ -220,17 +229,18 @@ MUTATIONS = {  # what attend, or what is around it, does otherwise; how to see t
     ),
     "a split without a transpose": (
         {"split": view_split},
-        'Your heads hold pieces of other words: check("03.split_heads", …) tests your split alone.',
+        'Your heads hold pieces of other words: checks.check("03.split_heads", …) tests your split '
+        "alone.",
     ),
     "a merge without a transpose": (
         {"merge": view_merge},
-        'The weights are right, the output mixes words: check("03.merge_heads", …) tests your '
-        "merge alone.",
+        'The weights are right, the output mixes words: checks.check("03.merge_heads", …) tests '
+        "your merge alone.",
     ),
     "a split and a merge without a transpose": (
         {"split": view_split, "merge": view_merge},
-        'The shapes fit, but words are torn apart: check("03.split_heads", …) and '
-        'check("03.merge_heads", …) test both alone.',
+        'The shapes fit, but words are torn apart: checks.check("03.split_heads", …) and '
+        'checks.check("03.merge_heads", …) test both alone.',
     ),
     "heads interleaved": (
         {"split": interleaved_split, "merge": interleaved_merge},
@@ -300,6 +310,11 @@ def causal(**steps):
 def results_of(reference):
     """The mistakes of returning the right things in the wrong way: output and weights."""
     return {
+        "no weights": Mistake(
+            lambda *given: (reference(*given)[0], None),
+            "The output is right. Return what the softmax gave as well; "
+            "scaled_dot_product_attention does not tell it.",
+        ),
         "the two results in the wrong order": Mistake(
             lambda *given: reference(*given)[::-1], "Return output first, then weights."
         ),
@@ -317,19 +332,24 @@ def answer(n, g, act):
 
     If it does something else instead: what, in words.
     """
-    if n % g == 0:
-        return act()
     try:
         got = act()
     except ValueError as error:
-        said = set(re.findall(r"\d+", str(error)))
-        return error if {str(n), str(g)} <= said else "a ValueError without both numbers"
-    except AssertionError:
-        return "an AssertionError"
-    except (RuntimeError, IndexError):
-        return "an error of PyTorch's"
-    except Exception:
-        return "an error of another kind"
+        names_both = {str(n), str(g)} <= set(re.findall(r"\d+", str(error)))
+        if n % g == 0:
+            if names_both and not re.search(r"\(\d+,", str(error)):  # not of a shape
+                return "a ValueError, though the heads can be shared"
+            raise
+        return error if names_both else "a ValueError without both numbers"
+    except Exception as error:
+        if n % g == 0:
+            raise
+        if isinstance(error, AssertionError):
+            return "an AssertionError"
+        by_pytorch = isinstance(error, RuntimeError | IndexError) and not is_by_hand(error)
+        return "an error of PyTorch's" if by_pytorch else "an error of another kind"
+    if n % g == 0:
+        return got
     return "an error returned, not raised" if isinstance(got, Exception) else "no error"
 
 
@@ -358,6 +378,16 @@ def refusals(reference, sizes, unchecked):
     unchecked: a function that is right, and where n % g is not 0 gets an error of PyTorch's.
     """
     return {
+        "what fits refused": Mistake(
+            refusing(reference, sizes, where=lambda n, g: n % g == 0),
+            "Turn the condition round: refuse where n % g is not 0, for then something is left "
+            "over.",
+        ),
+        "g < n refused": Mistake(
+            refusing(reference, sizes, where=lambda n, g: n != g),
+            "Sharing is the point: g may be smaller than n, as long as n % g is 0. Refuse where it "
+            "is not.",
+        ),
         "g = n refused": Mistake(
             refusing(reference, sizes, where=lambda n, g: n % g or g == n),
             "All else is right. But with g = n each query head has a K/V head of its own: that is "
