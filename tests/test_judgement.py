@@ -94,6 +94,20 @@ def test_a_wrong_number_behind_a_wrong_dtype_is_what_is_told():
     assert examine(ATTENTION, wrong_for_two).diagnosis == "something else"
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_on_the_way_is_seen_though_the_results_do_not_show_it(dtype):
+    def scores_in_half(q, k, v):
+        return attend(q, k, v, (q.to(dtype) @ k.to(dtype).mT).float() / q.shape[-1] ** 0.5)
+
+    result = examine(ATTENTION, scores_in_half)
+    assert result.passed and "training" not in result.message
+
+    def and_wrong(q, k, v):
+        return attend(q, k, v, (q.to(dtype) @ k.to(dtype).mT).float())
+
+    assert not examine(ATTENTION, and_wrong).passed
+
+
 def test_an_answer_of_few_digits_is_not_taken_for_one_in_half_precision():
     exercise = Exercise(lambda x: x.sum(), [(torch.arange(120.0),)], ("sum",), {}, ())
     assert not examine(exercise, lambda x: x.sum() + 1).passed
@@ -187,6 +201,67 @@ def test_an_error_is_known_by_its_type_its_probes_and_its_words(fn, diagnosis):
     result = examine(RAISING, fn)
     assert result.diagnosis == diagnosis
     assert "Error: " in result.message or diagnosis == "other"
+
+
+def split_by_n(self, x, cache=None):
+    heads = [self.q_proj(x), self.k_proj(x), self.v_proj(x)]
+    q, k, v = (y.view(*y.shape[:2], self.n_heads, -1).transpose(1, 2) for y in heads)
+    if cache:
+        k, v = cache.append(k, v)
+    return self.o_proj(q.transpose(1, 2).flatten(2)), q @ k.mT
+
+
+@pytest.mark.parametrize(
+    "fn, name, never",
+    [
+        (
+            lambda q, k, v: attend(
+                q, k, v, (q @ k.mT).masked_fill(~torch.ones(3, 4).tril().T.bool()[:3, :3], -9e9)
+            ),
+            "02.causal_attention",
+            "a mask for t keys",
+        ),
+        (
+            type("Layer", (lesson_06.GroupedQueryAttention,), {"forward": split_by_n}),
+            "06.GroupedQueryAttention",
+            "K and V projected to n heads",
+        ),
+    ],
+)
+def test_an_error_by_chance_of_the_same_type_is_not_named(fn, name, never):
+    result = examine(find(name), fn)
+    assert not result.passed and result.diagnosis != never
+
+
+def refusing_with(error):
+    def pool(weight, n, g):
+        if n % g:
+            raise error(f"{n} {g}")
+        return find("07.mean_pool_kv").reference(weight, n, g)
+
+    return pool
+
+
+@pytest.mark.parametrize("error", [RuntimeError, IndexError, TypeError, NotImplementedError])
+def test_an_error_raised_by_hand_is_not_pytorchs(error):
+    result = examine(find("07.mean_pool_kv"), refusing_with(error))
+    assert result.started and result.diagnosis == "an error of another kind"
+
+
+def test_a_latent_refused_with_another_error_is_started():
+    def heads(config):
+        if config.get("kv_lora_rank"):
+            raise NotImplementedError("a latent")
+        return find("08.kv_heads").reference(config)
+
+    result = examine(find("08.kv_heads"), heads)
+    assert result.started and result.diagnosis == "an error of another kind"
+
+
+def test_none_of_a_get_is_told():
+    result = examine(find("08.kv_heads"), lambda config: config.get("num_key_value_heads"))
+    assert result.diagnosis == "nothing returned"
+    assert "A get gives None where the field is absent." in result.message
 
 
 # ── edits, gradients ───────────────────────────────────────────────────────────────────────────
