@@ -83,10 +83,7 @@ def run_layer(cls, d_model, n_heads, n_kv_heads, x):
 
 
 def try_layer(cls, d_model, n_heads, n_kv_heads, x):
-    """What a layer gives for all of x, in pieces through a cache, and after that; what it learns.
-
-    Two sequences take turns, each with a cache of its own.
-    """
+    """What a layer gives for all of x, in pieces through a cache, after that; what it learns."""
     layer = cls(d_model, n_heads, n_kv_heads)
     if not layer.state_dict():
         layer(x)  # says so itself if it is not implemented
@@ -106,16 +103,16 @@ def try_layer(cls, d_model, n_heads, n_kv_heads, x):
 def in_pieces(layer, g, h, x):
     """For 3 tokens, then one after another, then the last 2: all outputs, the last weights.
 
-    Then the last output of another sequence that took turns, and what is in the first cache.
+    Then the output of another sequence, which comes after the first piece with a cache of its own,
+    and what is in the first cache.
     """
-    caches = [KVCache(len(x), g, x.shape[1], h) for _ in range(2)]
-    sizes, results = [3] + [1] * (x.shape[1] - 5) + [2], []
-    for pieces in zip(x.split(sizes, 1), x.flip(1).split(sizes, 1), strict=True):
-        both = zip(pieces, caches, strict=True)
-        results.append([pair(layer(piece, cache)) for piece, cache in both])
-    output = torch.cat([first[0] for first, _ in results], dim=1)
-    (_, weights), (other, _) = results[-1]
-    return output, weights, other, caches[0].k, caches[0].v
+    cache, another = (KVCache(len(x), g, room * x.shape[1], h) for room in (1, 2))
+    first, *pieces = x.split([3] + [1] * (x.shape[1] - 5) + [2], dim=1)
+    results = [pair(layer(first, cache))]
+    other = pair(layer(x.flip(1), another))[0]
+    results += [pair(layer(piece, cache)) for piece in pieces]
+    outputs, weights = zip(*results, strict=True)
+    return torch.cat(outputs, dim=1), weights[-1], other, cache.k, cache.v
 
 
 def gradients(layer, output):
@@ -612,8 +609,8 @@ EXERCISES = {
     "06.GroupedQueryAttention": Exercise(
         reference=GroupedQueryAttention,
         probes=[  # d_model, n, g, x (b, t, d): easy to hard, both ends of g, h and n being 1
-            (8, 4, 2, tokens(1, 7, 8)),
-            (18, 6, 3, tokens(2, 6, 18)),
+            (8, 4, 2, tokens(1, 6, 8)),
+            (18, 6, 3, tokens(2, 7, 18)),
             (16, 8, 2, tokens(2, 6, 16)),
             (36, 6, 6, tokens(6, 6, 36)),
             (10, 5, 1, tokens(3, 6, 10)),
@@ -626,7 +623,7 @@ EXERCISES = {
             "weights",
             "the output in pieces through a cache",
             "the last weights",
-            "the output of a sequence that took turns with it",
+            "the output of a sequence that came between",
             "cache.k",
             "cache.v",
             "the output without a cache, afterwards",

@@ -2,6 +2,7 @@
 
 import html
 import itertools
+from math import inf
 
 import numpy as np
 import torch
@@ -14,7 +15,6 @@ from course_utils.checks.compare import (
     argument,
     close,
     gaps,
-    is_floating,
     parts,
 )
 from course_utils.figures.parts import SIGNED, digits
@@ -120,17 +120,18 @@ def scale(*tensors):
 
 def grid(title, x, norm, differs=None):
     """One map as a table: a colour and a number for each place, and a mark where it differs."""
-    rows, colours = "", SIGNED if norm.vmin < 0 else colormaps["cividis"]
-    x = table(x)
-    for i in range(len(x)):
+    rows, x = "", table(x)
+    colours = SIGNED if norm.vmin < 0 else colormaps["cividis"]
+    fills = colours(norm(x.double().nan_to_num(0, 0, 0).numpy()))
+    fills[~x.double().isfinite().numpy()] = 1  # white
+    dark = fills[..., :3] @ (0.3, 0.6, 0.1) < 0.5
+    marked = torch.zeros_like(x, dtype=torch.bool) if differs is None else differs
+    for numbers, fill, is_dark, mark in zip(x, fills, dark, marked.tolist(), strict=True):
         rows += "<tr>"
-        for j in range(x.shape[1]):
-            marked = differs is not None and bool(differs[i, j])
-            finite = bool(x[i, j].double().isfinite())
-            fill = colours(norm(float(x[i, j]))) if finite else (1, 1, 1, 1)
-            ink = "black" if np.dot(fill[:3], (0.3, 0.6, 0.1)) > 0.5 else "white"
-            style = f"{CELL}{MARK if marked else PLAIN}; background: {to_hex(fill)}; color: {ink}"
-            rows += f'<td style="{style}">{"≠ " * marked}{cell(x[i, j])}</td>'
+        for number, colour, on_dark, is_marked in zip(numbers, fill, is_dark, mark, strict=True):
+            style = f"{CELL}{MARK if is_marked else PLAIN}; background: {to_hex(colour)}"
+            style += f"; color: {'white' if on_dark else 'black'}"
+            rows += f'<td style="{style}">{"≠ " * is_marked}{cell(number)}</td>'
         rows += "</tr>"
     head = f'<div style="margin-bottom: 2px">{html.escape(title)}</div>'
     return f'<div>{head}<table style="border-collapse: collapse; margin: 0">{rows}</table></div>'
@@ -138,9 +139,12 @@ def grid(title, x, norm, differs=None):
 
 def cell(x):
     """One number in a map: True, 12, .33 or nan."""
-    if is_floating(x) and x.isfinite() and x != x.round():
-        return f"-{digits(-x)}" if x < 0 else digits(x)
-    return f"{x.item():g}" if is_floating(x) else str(x.item())
+    number = x.item()
+    if not isinstance(number, float):
+        return str(number)
+    if number != number or number in (inf, -inf) or number.is_integer():
+        return f"{number:g}"
+    return f"-{digits(-number)}" if number < 0 else digits(number)
 
 
 def picture(maps, alt):
