@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 from course_utils.attention import GroupedQueryAttention, split_heads
-from course_utils.checkpoints import Checkpoint, conversion, convert_checkpoint
+from course_utils.checkpoints import Checkpoint, conversion, convert_checkpoint, open_checkpoint
 from course_utils.pooling import convert, first_head_kv, mean_pool_kv, random_kv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -675,6 +675,29 @@ def test_an_index_cannot_name_a_file_elsewhere(saved, tmp_path):
     (old / "model.safetensors.index.json").write_text(json.dumps(index))
     assert refused(ValueError, old, tmp_path / "new") == (
         "model.safetensors.index.json is broken: its weight_map must name a file for each tensor"
+    )
+
+
+@pytest.mark.parametrize("name", ["self_attn.k_proj", "self_attn.v_proj", "mlp.up_proj"])
+def test_an_index_that_is_not_that_of_its_files_is_refused(saved, tmp_path, name):
+    _, old = saved(max_shard_size="9KB")
+    name, path = f"model.layers.0.{name}.weight", old / "model.safetensors.index.json"
+    index = read(path)
+    file = index["weight_map"].pop(name)
+    path.write_text(json.dumps(index))
+    assert refused(ValueError, old, tmp_path / "new") == (
+        f"model.safetensors.index.json is broken: it does not say that {name} is in {file}; load "
+        "the model with transformers and save it again"
+    )
+    other = next(x for x in index["weight_map"].values() if x != file)
+    path.write_text(json.dumps({"weight_map": index["weight_map"] | {name: other}}))
+    missing = (
+        f"model.safetensors.index.json is broken: it says {name} is in {other}, which has none"
+    )
+    with pytest.raises(ValueError, match=missing):
+        open_checkpoint(old).tensor(name)
+    assert "model.safetensors.index.json is broken: it " in refused(
+        ValueError, old, tmp_path / "new"
     )
 
 

@@ -49,6 +49,12 @@ def convert_checkpoint(source, target, n_kv_heads, pool=mean_pool_kv):
     files = {}  # file → the names of its tensors
     for name in checkpoint.names:
         files.setdefault(checkpoint.files.get(name, WHOLE), []).append(name)
+    for file, names in files.items():
+        if unlisted := checkpoint.header(file)[1].keys() - names:  # transformers would read them
+            raise ValueError(
+                f"{INDEX} is broken: it does not say that {min(unlisted)} is in {file}; load the "
+                "model with transformers and save it again"
+            )
     check_names({name: checkpoint.shape(name) for name in checkpoint.names}, n)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target} is not empty; delete it, or choose another name")

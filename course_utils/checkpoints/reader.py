@@ -157,6 +157,8 @@ class Checkpoint:
         """The file of a tensor, that file's first bytes, and what its header says of the tensor."""
         file = look_up(self.files, name) if self.files else WHOLE
         header_bytes, header = self.header(file)
+        if self.files and name not in header:
+            raise ValueError(f"{INDEX} is broken: it says {name} is in {file}, which has none")
         return file, header_bytes, look_up(header, name)
 
     def header(self, file):
