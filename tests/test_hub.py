@@ -1505,6 +1505,17 @@ def test_a_damaged_token_is_refused_and_not_shown(mini, token):
     assert token not in one_line(error)
 
 
+@pytest.mark.parametrize("token", ["“hf_curly”", "hf_ünicode", "<your token>"])
+def test_a_damaged_token_that_is_found_is_refused_and_not_shown(hub, mini, monkeypatch, token):
+    as_the_hub(monkeypatch, hub.url)
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(
+        ValueError, match="the token in HF_TOKEN, or of `hf auth login`, is dama"
+    ) as error:
+        open_checkpoint(mini)
+    assert token not in one_line(error)
+
+
 # ── progress ───────────────────────────────────────────────────────────────────────────────────
 
 

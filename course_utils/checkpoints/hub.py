@@ -43,10 +43,11 @@ class Hub:
         self.site, self.commit = re.sub("(?<=//)[^/]*@", "", self.endpoint), ""
         self.host = urlsplit(self.site).netloc
         self.sizes, self.places = {}, {}  # file → its bytes; the address it was last sent from
-        if token and not re.fullmatch("[!-~]+", token):
-            raise ValueError("the token is damaged: copy it again, without spaces or line breaks")
         known = None if self.endpoint == constants.ENDPOINT else False  # None: look for one
         self.headers = build_hf_headers(token=token or known) | {"accept-encoding": "identity"}
+        if not re.fullmatch("Bearer [!-~]+", self.headers.get("authorization", "Bearer -")):
+            which = "the token" if token else "the token in HF_TOKEN, or of `hf auth login`,"
+            raise ValueError(f"{which} is damaged: copy it again, without spaces or line breaks")
         self.n_requests, self.bytes_read, self.lock = 0, 0, threading.Lock()
 
     def stream(self, file, first=0, last=None, method="GET", stop=None):
