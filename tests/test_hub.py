@@ -671,6 +671,12 @@ def test_hf_hub_offline_is_honoured(hub, mini, monkeypatch, tmp_path):
         open_checkpoint(mini)
     one_line(error)
     assert (hub.seen, kept(tmp_path)) == ([], [])
+    monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
+    with pytest.raises(ConnectionError, match=r"^TRANSFORMERS_OFFLINE is set: unset it"):
+        open_checkpoint(mini)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ConnectionError, match=r"^HF_HUB_OFFLINE is set: unset it"):
+        open_checkpoint(mini)
 
 
 def test_gated_without_a_token_says_how_to_get_in(hub, mini, tmp_path):

@@ -1,5 +1,6 @@
 """Bytes of a model on the Hugging Face Hub, over HTTP; if they do not come, what to do about it."""
 
+import os
 import re
 import threading
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from course_utils.checkpoints.names import parse
 TRIES, SILENT_TRIES = 5, 2  # of one range; of them in a row that bring nothing at all
 TIMEOUT, WAIT, MAX_WAIT = 20, 1, 60  # seconds: without a byte, before the second try, at most
 MAX_FILE = 100_000_000  # bytes of a file that is read as a whole
+OFFLINE = "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"
 BUSY = (408, 429, 500, 502, 503, 504)
 LOGIN = "HF_TOKEN in the environment, `hf auth login` or a Colab secret HF_TOKEN, never in a cell"
 
@@ -102,7 +104,8 @@ class Hub:
                     self.count(len(chunk))
                     yield chunk
         except OfflineModeIsEnabled:
-            raise ConnectionError(f"HF_HUB_OFFLINE is set: unset it, {OR}") from None
+            variables = [x for x in OFFLINE if os.environ.get(x)] or OFFLINE  # the first one counts
+            raise ConnectionError(f"{variables[0]} is set: unset it, {OR}") from None
         except HTTPError as error:
             broken = f"{self.host} broke off ({type(error).__name__})", ELSEWHERE
             why, remedy = broken if answer else explain(error)
