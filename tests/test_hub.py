@@ -1244,7 +1244,6 @@ def test_a_proxy_that_cannot_be_used_is_named(environment, monkeypatch, name, ad
     [
         (403, {}, "answered 403, not as the Hub does: a firewall may block it"),
         (403, {"X-Request-Id": "1"}, "answered 403, not as the Hub does: a firewall may block it"),
-        (401, {}, "answered 401, not as the Hub does: it wants a login"),
         (407, {}, "answered 407, not as the Hub does: a proxy wants a password: set HTTP_PROXY"),
         (511, {}, "answered 511, not as the Hub does: this network wants you to log in"),
         (200, {"Content-Type": "text/html"}, "answered with a web page, not as the Hub does"),
@@ -1257,6 +1256,36 @@ def test_what_is_not_the_hubs_answer_is_not_the_tokens_fault(
         for source in (f"{url}/org/mini", f"{url}/org/mini@{COMMIT}"):
             assert words in fault_of(source, token=token)
     assert kept(tmp_path) == []
+
+
+def test_a_login_that_is_not_the_hubs_is_wanted_until_a_token_is_sent(environment):
+    with between(401) as url:
+        source, start = f"{url}/org/mini", f"{url[7:]} answered 401, not as the Hub does: "
+        assert fault_of(source) == (
+            f"{start}it wants a login: give a mirror's address by HF_ENDPOINT and its token by "
+            f"HF_TOKEN{OR}"
+        )
+        assert fault_of(source, token="hf_good") == (
+            f"{start}it did not accept the token that was sent: check HF_TOKEN{OR}"
+        )
+
+
+def test_a_host_that_redirects_without_end_is_told_so(environment):
+    with between(302, {"Location": "/org/mini"}) as url:
+        said = f"{url[7:]} redirects without end: check the address, or try another network{OR}"
+        assert fault_of(f"{url}/org/mini") == said
+
+
+def test_what_the_law_forbids_is_not_asked_for_again(environment):
+    with between(451) as url:
+        said = f"127.0.0.1 answered 451: the law forbids it, try another model{OR}"
+        assert fault_of(f"{url}/org/mini") == said
+
+
+def test_a_host_that_speaks_only_tls_is_told_so(environment, certificate):
+    with between(200, IS_HUB, certificate=certificate()) as url:
+        said = fault_of(url.replace("https:", "http:") + "/org/mini")
+        assert ": try https:// for http://, or another network" in said
 
 
 def test_a_web_page_does_not_close_what_was_read(hub, mini, x, monkeypatch):

@@ -87,7 +87,11 @@ def explain(error):
         return f"no answer from {host} through the proxy {proxy} ({error})", remedy
     words = "nothing came for a while, " * kind.endswith("Timeout") + kind
     found = (x[1:] for x in REASONS if isinstance(cause, x[0]))
+    if kind == "TooManyRedirects":
+        return f"{host} redirects without end", "check the address, or try another network"
     reason, remedy = next(found, (getattr(cause, "strerror", None) or words, ELSEWHERE))
+    if url.scheme == "http" and kind in ("ReadError", "RemoteProtocolError"):
+        remedy = "try https:// for http://, or another network"
     if proxy:
         host += f" through the proxy {proxy} that {variable} names"
         tls = isinstance(cause, ssl.SSLError) and proxy.startswith("https:")
@@ -109,5 +113,7 @@ def refused(answer):
         return f"{host} answered with a web page, not as the Hub does: {BETWEEN[511]}"
     if status not in BETWEEN or (hub and status < 407):
         return ""
-    what = BETWEEN[status].format(proxy_of(answer.url)[0] or f"{answer.url.scheme}_PROXY".upper())
+    sent = status == 401 and "authorization" in answer.request.headers
+    what = "it did not accept the token that was sent: check HF_TOKEN" if sent else BETWEEN[status]
+    what = what.format(proxy_of(answer.url)[0] or f"{answer.url.scheme}_PROXY".upper())
     return f"{host} answered {status}, not as the Hub does: {what}"

@@ -190,7 +190,8 @@ class Hub:
             hint = did_you_mean(self.name, found, "look for its name in the list of models")
             return FileNotFoundError(f"no model {self.name} on {self.host}; {hint}")
         what = f"{answer.url.host} answered {status}{f' ({said})' if said else ''}"
-        return ConnectionError(f"{what}: run it again later, {OR}")
+        remedy = "the law forbids it, try another model" if status == 451 else "run it again later"
+        return ConnectionError(f"{what}: {remedy}, {OR}")
 
     def ask(self, path, key):
         """The texts under a key in what the Hub's API says; none if it does not answer."""
