@@ -71,6 +71,7 @@ def convert(weights, n_heads, n_kv_heads, pool=mean_pool_kv):
     {'q_proj.weight': (12, 5), 'k_proj.weight': (6, 5)}
     """
     check_names({name: x.shape for name, x in weights.items()}, n_heads)
+    check_dtypes({name: x.dtype for name, x in weights.items()})
     return pooled(weights, n_heads, n_kv_heads, pool)
 
 
@@ -131,6 +132,13 @@ def check_names(shapes, n_heads):
                 "group is known for k_proj and v_proj only"
             )
     check_beside(others, {re.split(r"[kv]_proj\.", x)[0] for x in found}, n_heads, h)
+
+
+def check_dtypes(dtypes):
+    """Raise ValueError if a k_proj or v_proj, of {name: dtype}, is quantized."""
+    for name, dtype in dtypes.items():
+        if is_kv(name) and (not dtype.is_floating_point or dtype.itemsize < 2):
+            raise ValueError(f"{name} is {dtype}; undo quantization before you convert")
 
 
 def check_beside(shapes, modules, n_heads, h):

@@ -4,6 +4,7 @@ import json
 import shutil
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -590,6 +591,25 @@ def test_heads_that_cannot_be_pooled_evenly_are_refused(saved, tmp_path, g, n):
     assert refused(ValueError, old, tmp_path / "new", g) == (
         f"{n} K/V heads cannot be pooled evenly to {g}; try one of {divisors}"
     )
+
+
+@pytest.mark.parametrize("g", [2.0, "2", None])
+def test_a_number_of_heads_that_is_not_whole_is_refused(saved, tmp_path, g):
+    _, old = saved()
+    said = refused(TypeError, old, tmp_path / "new", g)
+    assert said == f"n_kv_heads is {g!r}; give a whole number, as in 2"
+    convert_checkpoint(old, tmp_path / "new", np.int64(2))
+    assert read(tmp_path / "new" / "config.json")["num_key_value_heads"] == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.float8_e4m3fn])
+def test_a_quantized_file_is_refused_before_anything_is_written(saved, tmp_path, dtype):
+    _, old = saved()
+    weights = load_file(old / "model.safetensors")
+    name = "model.layers.1.self_attn.k_proj.weight"
+    save_file(weights | {name: weights[name].to(dtype)}, old / "model.safetensors")
+    said = refused(ValueError, old, tmp_path / "new")
+    assert said == f"{name} is {dtype}; undo quantization before you convert"
 
 
 def test_a_target_that_holds_something_is_refused(saved, tmp_path):

@@ -1,6 +1,7 @@
 """A checkpoint on the disk with fewer K/V heads: what `pooling.convert` does, file by file."""
 
 import shutil
+from operator import index
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -8,7 +9,7 @@ from safetensors.torch import save_file
 from course_utils.attention import listed
 from course_utils.checkpoints.reader import INDEX, WHOLE, open_checkpoint, write_json
 from course_utils.geometry import kv_heads
-from course_utils.pooling import check_names, mean_pool_kv, pooled
+from course_utils.pooling import check_dtypes, check_names, mean_pool_kv, pooled
 
 # Whose code knows num_key_value_heads, which old files lack; no model_type is one's own code.
 OLD = (None, "llama", "phi")
@@ -24,7 +25,8 @@ def convert_checkpoint(source, target, n_kv_heads, pool=mean_pool_kv):
     cannot be loaded. The model's code must know num_key_value_heads, as Llama's and Qwen's does.
 
     Raises FileNotFoundError if a file of source is missing, FileExistsError if target is not empty,
-    ValueError if the number of K/V heads is not divisible by g, or as `pooling.convert` does.
+    ValueError if the number of K/V heads is not divisible by g, or as `pooling.convert` does,
+    TypeError if g is no whole number.
 
     >>> import torch
     >>> from tempfile import mkdtemp
@@ -35,7 +37,7 @@ def convert_checkpoint(source, target, n_kv_heads, pool=mean_pool_kv):
     >>> open_checkpoint(target).config
     {'num_attention_heads': 4, 'num_key_value_heads': 2}
     """
-    source, target, g = Path(source), Path(target), n_kv_heads
+    source, target, g = Path(source), Path(target), whole(n_kv_heads)
     if not source.is_dir():
         raise FileNotFoundError(
             f"no folder {source}; a model of the Hub is downloaded by "
@@ -56,6 +58,7 @@ def convert_checkpoint(source, target, n_kv_heads, pool=mean_pool_kv):
                 "model with transformers and save it again"
             )
     check_names({name: checkpoint.shape(name) for name in checkpoint.names}, n)
+    check_dtypes({name: checkpoint.dtype(name) for name in checkpoint.names})
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target} is not empty; delete it, or choose another name")
     target.mkdir(parents=True, exist_ok=True)
@@ -72,6 +75,14 @@ def convert_checkpoint(source, target, n_kv_heads, pool=mean_pool_kv):
     if checkpoint.files:
         write_json(target / INDEX, checkpoint.index | {"metadata": {"total_size": total_size}})
     write_json(target / "config.json", checkpoint.config | {"num_key_value_heads": g})
+
+
+def whole(n_kv_heads):
+    """The number of K/V heads as an int, which json can write; TypeError if it is none."""
+    try:
+        return int(index(n_kv_heads))
+    except TypeError:
+        raise TypeError(f"n_kv_heads is {n_kv_heads!r}; give a whole number, as in 2") from None
 
 
 def check_parts(config):
