@@ -13,7 +13,7 @@ from course_utils.attention import group_size, listed
 
 # Parts of an attention module: of queries and outputs, or of keys and values.
 QUERIES = re.compile(r"q_|query|o_|out|dense|Wo|gate|g_proj|sink|softmax|rotary|lambda_|attn_sub")
-KEYS = re.compile(r"[kv]_|key|value|kv")
+KEYS = re.compile(r"key|value|kv|.*(?<![a-z])([kv]|key|value|kv)(?![a-z])")
 
 
 def mean_pool_kv(weight, n_heads, n_kv_heads):
@@ -126,7 +126,7 @@ def check_names(shapes, n_heads):
     h = rows.pop() // n_heads
     others = {name: shape for name, shape in shapes.items() if name not in found}
     for name, shape in others.items():
-        if ".k_" in f".{name}" and math.prod(shape) > h:
+        if re.search(r"(?<![a-z])k(?![a-z])", name) and math.prod(shape) > h:
             raise ValueError(
                 f"{name} has {math.prod(shape)} numbers, more than one head's {h}; the mean of a "
                 "group is known for k_proj and v_proj only"

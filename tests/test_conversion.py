@@ -264,6 +264,27 @@ def weights_of(*shapes, **others):
             weights_of((12, 5), layers__0__key_norm__weight=(12,)),
             "layers.0.key_norm.weight (12,) seems to hold a part for each of 6 K/V heads; ",
         ),
+        *(
+            (
+                weights_of((12, 5), **{f"layers__0__{name.replace('.', '__')}__weight": (12,)}),
+                f"layers.0.{name}.weight has 12 numbers, more than one head's 2; ",
+            )
+            for name in "norm_k attn_k_norm layernorm_k qk_norm.k k.norm".split()
+        ),
+        *(
+            (
+                weights_of((12, 5), **{f"layers__0__{name}__weight": (12,)}),
+                f"layers.0.{name}.weight (12,) seems to hold a part for each of 6 K/V heads; ",
+            )
+            for name in "attention_norm_key norm_v value_norm attn_kv_norm".split()
+        ),
+        *(
+            (
+                {"k_proj.weight": torch.zeros(12, 5).to(dtype)},
+                f"k_proj.weight is {dtype}; undo quantization before you convert",
+            )
+            for dtype in (torch.int8, torch.bool, torch.float8_e4m3fn)
+        ),
         (
             weights_of((13, 5)),
             "the rows of weight (13) must be divisible by n_heads (6), the number of K/V heads it has now; try "
