@@ -165,13 +165,14 @@ def multi_head_attention(x, w_q, w_k, w_v, w_o, n_heads):
 
     x (b, t, d), w_q, w_k and w_v (d, n·h), w_o (n·h, d) → output (b, t, d), weights (b, n, t, t).
 
-    Raises ValueError if n·h is not divisible by n_heads.
+    Raises ValueError if n·h is not divisible by n_heads, or as `attention` does.
     Source: Vaswani et al. 2017, arXiv 1706.03762.
 
     >>> x, w = torch.ones(1, 2, 6), torch.eye(6)
     >>> multi_head_attention(x, w, w, w, w, n_heads=3)[1].shape
     torch.Size([1, 3, 2, 2])
     """
+    check_tensors(x=x, w_q=w_q, w_k=w_k, w_v=w_v, w_o=w_o)
     q, k, v = (split_heads(x @ w, n_heads) for w in (w_q, w_k, w_v))
     output, weights = causal_attention(q, k, v)
     return merge_heads(output) @ w_o, weights
@@ -237,6 +238,7 @@ class GroupedQueryAttention(nn.Module):
         return split_heads(self.v_proj(x), self.n_kv_heads)
 
     def forward(self, x, cache=None, rope=None):
+        check_tensors(weight=self.q_proj.weight, x=x)
         past = cache.n_tokens if cache else 0
         q, k, v = self.queries(x), self.keys(x), self.values(x)
         if rope:
@@ -281,8 +283,11 @@ def check_tensors(**tensors):
 def check_shapes(q, k, v, mask=None):
     """Raise an error, with what there is and the remedy, unless attention(q, k, v, mask) fits."""
     check_tensors(q=q, k=k, v=v)
-    if not q.is_floating_point():
-        raise ValueError(f"q, k and v are {q.dtype}; weights are fractions: give q.float() …")
+    if not q.is_floating_point() or q.itemsize < 2:
+        raise ValueError(
+            f"q, k and v are {q.dtype}; attention needs fractions of 16 bits or more: "
+            "give q.float() …"
+        )
     for name, x in (("q", q), ("k", k), ("v", v)):
         if x.ndim != 4:
             raise ValueError(

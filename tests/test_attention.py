@@ -366,7 +366,9 @@ ODD = {
     "q has dtype torch.float32, k torch.float16; they must be equal: give k.to(q.dtype)": (X, X.half(), X.half()),
     "q has dtype torch.float32, v torch.float64; they must be equal: give v.to(q.dtype)": (X, X, X.double()),
     "q has device cpu, k meta; they must be equal: give k.to(q.device)": (X, X.to("meta"), X.to("meta")),
-    "q, k and v are torch.int64; weights are fractions: give q.float() …": 3 * [X.long()],
+    "q, k and v are torch.int64; attention needs fractions of 16 bits or more: give q.float() …": 3 * [X.long()],
+    "q, k and v are torch.complex64; attention needs fractions of 16 bits or more: give q.float() …": 3 * [X.cfloat()],
+    "q, k and v are torch.float8_e5m2; attention needs fractions of 16 bits or more: give q.float() …": 3 * [X.to(torch.float8_e5m2)],
     "k is a ndarray, no tensor: give torch.as_tensor(k)": (X, X.numpy(), X.numpy()),
     "q is a list, no tensor: give torch.as_tensor(q)": (X.tolist(), X, X),
     "v is a NoneType, no tensor: give torch.as_tensor(v)": (X, X, None),
@@ -393,6 +395,18 @@ def test_a_mask_and_heads_are_tensors_too(call):
         call()
     with pytest.raises(ValueError, match=r"mask is on meta, q on cpu; give mask\.to\(q\.device\)"):
         attention(X, X, X, torch.ones(1, 1, dtype=torch.bool, device="meta"))
+
+
+def test_a_layer_names_what_does_not_go_with_its_weights():
+    x, w, layer = four(1, 2, 4), torch.eye(4), GroupedQueryAttention(4, 2)
+    for call in (layer, lambda x: multi_head_attention(x, w, w, w, w, 2)):
+        with pytest.raises(TypeError) as error:
+            call(x.numpy())
+        assert str(error.value) == "x is a ndarray, no tensor: give torch.as_tensor(x)"
+        with pytest.raises(
+            ValueError, match=r"has dtype torch\.float\d\d, .*; they must be equal: give \w+\.to\("
+        ):
+            call(x.double())
 
 
 @pytest.mark.parametrize("text", ERRORS)
