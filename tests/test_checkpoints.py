@@ -351,7 +351,7 @@ def test_rows_that_are_no_flat_list_of_numbers_are_refused_with_the_remedy(tmp_p
 def test_the_remedy_works_and_any_flat_list_will_do(tmp_path):
     x = torch.arange(10.0).view(5, 2)
     checkpoint = open_checkpoint(write(tmp_path / "m", {"x": x}))
-    for rows in (IDS[0], IDS[0].numpy(), (3, 0, 3)):
+    for rows in (IDS[0], IDS[0].numpy(), (3, 0, 3), list(IDS[0]), list(IDS[0].numpy())):
         assert checkpoint.tensor("x", rows).equal(x[[3, 0, 3]])
     assert checkpoint.tensor("x", range(1, 4)).equal(x[1:4])
     assert checkpoint.tensor("x", torch.tensor([], dtype=torch.int64)).shape == (0, 2)

@@ -6,6 +6,7 @@ header says is checked, by safetensors itself, before it is used.
 """
 
 import json
+from operator import index
 from tempfile import NamedTemporaryFile
 from textwrap import shorten
 
@@ -73,8 +74,13 @@ def row_numbers(shape, rows):
     if isinstance(rows, slice):
         return list(range(shape[0])[rows])
     rows = rows.tolist() if hasattr(rows, "tolist") else rows
-    if not hasattr(rows, "__len__") or set(map(type, rows := list(rows))) - {int}:
-        raise TypeError("rows must be a flat list of whole numbers; of ids (1, s) give ids[0]")
+    try:
+        if not hasattr(rows, "__len__") or bool in map(type, rows):
+            raise TypeError
+        rows = [index(row) for row in rows]
+    except TypeError:
+        wanted = "rows must be a flat list of whole numbers; of ids (1, s) give ids[0]"
+        raise TypeError(wanted) from None
     for row in rows:
         if not -shape[0] <= row < shape[0]:
             raise IndexError(f"there is no row {row}; this tensor has {shape[0]}, counted from 0")
