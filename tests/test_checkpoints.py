@@ -526,6 +526,27 @@ def test_a_file_too_short_for_a_header_is_refused(tmp_path, data):
         _ = open_checkpoint(folder).names
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 988097824\n",
+            "model.safetensors is broken: it is a Git LFS pointer; run git lfs pull there",
+        ),
+        (
+            "\n<!DOCTYPE html><html>log in</html>",
+            "model.safetensors is broken: it is a web page; download it again",
+        ),
+    ],
+)
+def test_what_lies_in_place_of_weights_is_named(tmp_path, text, said):
+    folder = write_header(tmp_path / "m", "{}")
+    (folder / "model.safetensors").write_text(text)
+    with pytest.raises(ValueError) as error:
+        _ = open_checkpoint(folder).names
+    assert str(error.value) == said
+
+
 def test_a_file_cut_off_within_the_data_is_refused(tmp_path):
     folder = write(tmp_path / "m", {"x": torch.ones(100)})
     os.truncate(folder / "model.safetensors", 200)

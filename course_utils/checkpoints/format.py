@@ -6,6 +6,7 @@ header says is checked, by safetensors itself, before it is used.
 """
 
 import json
+import re
 from operator import index
 from tempfile import NamedTemporaryFile
 from textwrap import shorten
@@ -174,6 +175,10 @@ def header_length(start, size, file):
     """
     n = int.from_bytes(start[:8], "little")
     if not 2 <= n <= min(size - 8, MAX_BYTES):
+        if start.startswith(b"version "):
+            raise ValueError(f"{file} is broken: it is a Git LFS pointer; run git lfs pull there")
+        if re.fullmatch(rb"\s*<[!?a-zA-Z][\s!-~]*", start):
+            raise ValueError(f"{file} is broken: it is a web page; download it again")
         raise ValueError(
             f"{file} is broken: it has {size} bytes, its header {n}; download it again"
         )
