@@ -617,6 +617,16 @@ def test_what_is_downloaded_in_part_says_what_is_missing(downloaded, offline, x)
     one_line(error)
 
 
+def test_what_is_downloaded_and_broken_is_named_with_its_path(downloaded, offline):
+    blob = (downloaded / WEIGHTS).rename(downloaded / "blob")
+    (downloaded / WEIGHTS).symlink_to(blob)  # as the Hub's own library has it
+    os.truncate(blob, 3000)
+    for source in ("org/mini", downloaded):
+        with pytest.raises(ValueError, match="is broken: incomplete metadata") as error:
+            _ = open_checkpoint(source).names
+        assert one_line(error).endswith(f"; delete {blob.resolve()} and download it again")
+
+
 def test_what_we_have_read_ourselves_goes_first(hub, mini, x, downloaded, monkeypatch):
     as_the_hub(monkeypatch, hub.url)
     (downloaded / WEIGHTS).rename(downloaded / "later")

@@ -169,8 +169,15 @@ class Checkpoint:
             except FileNotFoundError:
                 raise not_there(self.source, file) from None
             size = self.source.size(file)
-            start += self.source.read_ranges([(file, 8, 7 + header_length(start, size, file))])[0]
-            self.headers[file] = start, parse_header(start, size, file)
+            try:
+                rest = file, 8, 7 + header_length(start, size, file)
+                start += self.source.read_ranges([rest])[0]
+                self.headers[file] = start, parse_header(start, size, file)
+            except ValueError as error:
+                if not (self.revision and (path := self.source.local(file))):
+                    raise
+                again = f"; delete {path.resolve()} and download"  # else it is never replaced
+                raise ValueError(str(error).replace("; download", again)) from None
         return self.headers[file]
 
     def metadata(self, file):
