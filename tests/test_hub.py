@@ -271,6 +271,12 @@ MIRROR = "https://host/artifactory/api/huggingfaceml/repo"
         ('"org/name-1.5B",', "main"),
         ("`org/name-1.5B@v1`", "v1"),
         ("\ufefforg/name-1.5B\u200b", "main"),
+        ("org/name-1.5B.", "main"),
+        ("“org/name-1.5B@v1”.,", "v1"),
+        ("\u200eorg/name-1.5B\u00ad\u2009", "main"),
+        ("models--org--name-1.5B", "main"),
+        (f"{ADDRESS}.", "main"),
+        (f"<{ADDRESS}/tree/v1>.", "v1"),
         ("hf.co/org/name-1.5B", "main"),
         ("huggingface.co/org/name-1.5B/", "main"),
         ("www.huggingface.co/org/name-1.5B", "main"),
@@ -353,6 +359,8 @@ def without_prefix(answer):
         ("hf-mirror.com/org/name", "an address begins with https://"),
         ("localhost:8000/org/name", "an address begins with https://"),
         ("org/model.safetensors", "there is no such file"),
+        ("org/" + 97 * "a", "a name has at most 96 characters"),
+        (f"https://host/{300 * 'a'}/name", "a name has at most 96 characters"),
     ],
 )
 def test_what_is_no_name_is_told_why(source, why):

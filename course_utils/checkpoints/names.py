@@ -6,13 +6,16 @@ from urllib.parse import unquote
 from huggingface_hub import constants
 
 HUB = "https://huggingface.co"
+MAX_NAME = 96  # characters, on the Hub; much longer, it would be no name for a folder
 NAME, REVISION = r"[\w-][\w.-]*", r"(?:refs/\w+/)?[^/]+"
 PAGE = (  # of a model: a prefix, the name, and @revision or what follows the name on its pages
     rf"((?:[\w.~%+-]+/)*?)({NAME}(?:/{NAME})?)"
     rf"(?:@(.+)|/(?:tree|blob|resolve|raw|blame|edit|commits?)(?:/({REVISION})(?:/.*)?)?"
     r"|/(?:discussions|settings)(?:/.*)?)?"
 )
-AROUND = " \t\r\n\v\f\u00a0\u200b\ufeff\"'`“”‘’«»<>,;"  # what is copied along with a name
+UNSEEN = [*range(0x2000, 0x2010), *range(0x2028, 0x2030), *range(0x205F, 0x2070)]
+# What is copied along with a name.
+AROUND = "".join(map(chr, UNSEEN)) + " \t\r\n\v\f\u00a0\u00ad\ufeff\"'`“”‘’«»<>,;"
 SAME = (  # in this order: what is written so, means that
     (r"(?:git clone|(?:hf|huggingface-cli) download|ollama (?:run|pull)) +(\S+).*", r"\1"),
     (r"(?:ssh://)?git@((?:hf|huggingface)\.co)(?::\d+(?=/))?[:/](.+)", r"\1/\2"),
@@ -21,6 +24,7 @@ SAME = (  # in this order: what is written so, means that
         rf"{HUB}\1",
     ),
     (rf"hf://(?:models/)?({NAME}/{NAME})(@{REVISION})?(?:/.*)?", r"\1\2"),
+    (r"models--([\w.-]+?)--([\w.-]+)", r"\1/\2"),  # a folder of the Hub's own library
     (r"(.+/.+?)(?:\.git)?/*", r"\1"),
 )
 GIVE = "give org/name, the http(s) URL of its page, or a folder"
@@ -47,11 +51,11 @@ REFUSED = (  # the first that fits
 
 
 def clean(source):
-    """A name without the spaces and quotes around it; TypeError if it is no text."""
+    """A name without the spaces, quotes and full stop around it; TypeError if it is no text."""
     if not isinstance(source, str):
         what = "None" if source is None else f"a thing of type {type(source).__name__}"
         raise TypeError(f"{what} is no model: {GIVE}")
-    return source.strip(AROUND)
+    return re.sub(rf"(?<=\w)[.{AROUND}]+$", "", source.strip(AROUND))
 
 
 def parse(source):
@@ -74,6 +78,8 @@ def parse(source):
     url = re.fullmatch(r"(https?://[\w.-]+(?::\d+)?)/([^?#]*)(?:[?#].*)?", text)
     host, path = url.groups() if url else (constants.ENDPOINT, text)
     found = re.fullmatch(PAGE, path.rstrip("/"))
+    if found and max(map(len, found[2].split("/"))) > MAX_NAME:
+        why = why or f"a name has at most {MAX_NAME} characters"
     if why or not found or (found[1] and (not url or host == HUB)):
         odd = re.search(r"[^\w./:@%-]", text)
         why = why or (f"{odd[0]!r} has no place in a name; {GIVE}" if odd else GIVE)
