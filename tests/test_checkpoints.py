@@ -381,6 +381,8 @@ def test_a_folder_that_is_not_there_is_no_model_of_the_hub(tmp_path):
             FileNotFoundError, match=r"no folder .*; on the Hub, models are called org/name"
         ):
             open_checkpoint(source)
+    with pytest.raises(FileNotFoundError, match="no folder C:/my models/llama; on the Hub"):
+        open_checkpoint("file:///C:/my%20models/llama")
 
 
 def test_a_path_is_understood_as_it_is_pasted(tmp_path, monkeypatch):
@@ -394,6 +396,9 @@ def test_a_path_is_understood_as_it_is_pasted(tmp_path, monkeypatch):
         f"{folder}/",
         f" '{folder}'\n",
         f"file://{folder}",
+        folder.as_uri(),
+        folder.as_uri().replace("///", "//localhost/"),
+        f"{folder}.",
         "~/my models/m",
         "$MODELS/m",
         "my models/m",

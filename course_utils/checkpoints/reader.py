@@ -9,6 +9,7 @@ import json
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from course_utils.checkpoints.folders import Folder
 from course_utils.checkpoints.format import (
@@ -45,7 +46,9 @@ def open_checkpoint(source, token=None):
     FileNotFoundError: no folder ./no/such/folder; on the Hub, models are called org/name
     """
     is_path = isinstance(source, os.PathLike)
-    text = os.fspath(source) if is_path else clean(source).removeprefix("file://")
+    text = os.fspath(source) if is_path else clean(source)
+    if text.startswith("file://"):
+        text = unquote(re.sub(r"file://(?:localhost)?(?:/(?=[A-Za-z]:))?", "", text))
     path = os.path.expandvars(os.path.expanduser(text))
     if os.path.isdir(path):
         return Checkpoint(Folder(Path(path)))
