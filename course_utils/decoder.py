@@ -147,6 +147,8 @@ def check_config(config):
             raise ValueError(f"config.json has no {name}; it cannot be computed without")
     for name in sizes:
         count(config, name)
+    if type(eps := config["rms_norm_eps"]) not in (int, float):
+        raise ValueError(f"config.json has rms_norm_eps {eps!r}; it must be a number")
     if windowed := windows(config):
         raise ValueError(
             f"of layers {', '.join(map(str, windowed))} a token sees the last ones, not all (see "

@@ -178,7 +178,7 @@ def count(config, *names, default=None):
         if value is not None:
             if type(value) is not int or value < 1:
                 raise ValueError(
-                    f"config.json has {name} {value}; it must be one number, at least 1, that "
+                    f"config.json has {name} {value!r}; it must be one number, at least 1, that "
                     "holds for every layer"
                 )
             return value

@@ -551,6 +551,8 @@ FACTORS = "factor", "low_freq_factor", "high_freq_factor", "original_max_positio
         ({"vocab_size": 29.0}, "config.json has vocab_size 29.0; it must be one number, at least 1, that holds for every layer"),
         ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "RoPE differs between layers (full_attention); known here is one RoPE"),
         ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config is {'quant_method': 'fp8'}; known here is none"),
+        ({"num_hidden_layers": "3"}, "config.json has num_hidden_layers '3'; it must be one number, at least 1, that holds for every layer"),
+        ({"rms_norm_eps": "1e-5"}, "config.json has rms_norm_eps '1e-5'; it must be a number"),
         ({"rms_norm_eps": None}, "config.json has no rms_norm_eps; it cannot be computed without"),
         ({"vocab_size": None}, "config.json has no vocab_size; it cannot be computed without"),
         ({"intermediate_size": None}, "config.json has no intermediate_size; it cannot be computed without"),

@@ -558,7 +558,7 @@ HELD = "; it must be one number, at least 1, that holds for every layer"
         ({"num_attention_heads": [6, 6]}, f"config.json has num_attention_heads [6, 6]{HELD}"),
         ({"num_key_value_heads": 0}, f"config.json has num_key_value_heads 0{HELD}"),
         ({"num_key_value_heads": True}, f"config.json has num_key_value_heads True{HELD}"),
-        ({"num_key_value_heads": "2"}, f"config.json has num_key_value_heads 2{HELD}"),
+        ({"num_key_value_heads": "2"}, f"config.json has num_key_value_heads '2'{HELD}"),
         (
             {"num_attention_heads": None},
             "config.json has no num_attention_heads or n_head; it does not tell what this model "
