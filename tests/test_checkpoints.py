@@ -434,6 +434,21 @@ def test_a_folder_without_config_or_weights_says_what_there_is(tmp_path):
         _ = open_checkpoint(tmp_path).names
 
 
+def test_a_link_to_nothing_is_told_so(tmp_path):
+    folder = write_header(tmp_path / "m", "{}")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("no-such-blob")
+    with pytest.raises(
+        FileNotFoundError, match=r"no model\.safetensors in m: it is a link to no-such-"
+    ):
+        _ = open_checkpoint(folder).names
+
+
+def test_the_folder_above_all_has_a_name():
+    with pytest.raises(FileNotFoundError, match=r"no config\.json in /.*; there is "):
+        open_checkpoint("/")
+
+
 def test_a_pickle_is_never_opened(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04cposix\nsystem\n")
@@ -580,7 +595,9 @@ def test_an_index_that_names_other_files_than_weights_is_refused(tmp_path, files
     folder = write_shards(tmp_path / "m", {"1.safetensors": {"x": torch.ones(1)}})
     index = json.dumps({"weight_map": files, "metadata": 3})
     (folder / "model.safetensors.index.json").write_text(index)
-    with pytest.raises(ValueError, match="its weight_map must name a file for each tensor"):
+    with pytest.raises(
+        ValueError, match=r"its weight_map must name a \.safetensors file beside it"
+    ):
         open_checkpoint(folder)
 
 

@@ -715,7 +715,8 @@ def test_an_index_cannot_name_a_file_elsewhere(saved, tmp_path):
     index = {"weight_map": {"model.norm.weight": "../secret.safetensors"}}
     (old / "model.safetensors.index.json").write_text(json.dumps(index))
     assert refused(ValueError, old, tmp_path / "new") == (
-        "model.safetensors.index.json is broken: its weight_map must name a file for each tensor"
+        "model.safetensors.index.json is broken: its weight_map must name a .safetensors "
+        "file beside it for each tensor"
     )
 
 

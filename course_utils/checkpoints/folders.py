@@ -46,7 +46,7 @@ class Folder:
 
     def __init__(self, path):
         self.path, self.name, self.revision = snapshot(path)
-        self.bytes_read = 0
+        self.name, self.bytes_read = self.name or str(self.path), 0  # of / it is ""
 
     def files(self):
         return sorted(x.name for x in self.path.iterdir() if x.is_file())

@@ -80,7 +80,8 @@ class Checkpoint:
         if files and not source.local(INDEX) and source.has(WHOLE):  # on the Hub; one file wins
             self.index = files = {}
         if not isinstance(files, dict) or not all(map(is_weights, files.values())):
-            raise ValueError(f"{INDEX} is broken: its weight_map must name a file for each tensor")
+            wanted = "a .safetensors file beside it for each tensor"
+            raise ValueError(f"{INDEX} is broken: its weight_map must name {wanted}")
         # tensor → file; empty if there is one file
         self.files = {name: Path(file).name for name, file in files.items()}
 
@@ -220,6 +221,9 @@ def write_json(path, value):
 def not_there(source, file):
     """The error for a file that a model does not have: what it has instead."""
     files = source.files()
+    if isinstance(source, Folder) and (path := source.path / file).is_symlink():
+        why = f"it is a link to {path.readlink()}; copy that there, or download it again"
+        return FileNotFoundError(f"no {file} in {source.name}: {why}")
     why = f"there is {', '.join(files[:9]) or 'no file'}"
     if file == WHOLE and any(x.endswith((".bin", ".pt", ".pth")) for x in files):
         why += "; a pickle may run code when opened: let safetensors/convert on the Hub convert it"
