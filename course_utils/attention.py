@@ -165,14 +165,13 @@ def multi_head_attention(x, w_q, w_k, w_v, w_o, n_heads):
 
     x (b, t, d), w_q, w_k and w_v (d, n·h), w_o (n·h, d) → output (b, t, d), weights (b, n, t, t).
 
-    Raises ValueError if n·h is not divisible by n_heads, or as `attention` does.
+    Raises ValueError if n·h is not divisible by n_heads.
     Source: Vaswani et al. 2017, arXiv 1706.03762.
 
     >>> x, w = torch.ones(1, 2, 6), torch.eye(6)
     >>> multi_head_attention(x, w, w, w, w, n_heads=3)[1].shape
     torch.Size([1, 3, 2, 2])
     """
-    check_tensors(x=x, w_q=w_q, w_k=w_k, w_v=w_v, w_o=w_o)
     q, k, v = (split_heads(x @ w, n_heads) for w in (w_q, w_k, w_v))
     output, weights = causal_attention(q, k, v)
     return merge_heads(output) @ w_o, weights
@@ -238,7 +237,6 @@ class GroupedQueryAttention(nn.Module):
         return split_heads(self.v_proj(x), self.n_kv_heads)
 
     def forward(self, x, cache=None, rope=None):
-        check_tensors(weight=self.q_proj.weight, x=x)
         past = cache.n_tokens if cache else 0
         q, k, v = self.queries(x), self.keys(x), self.values(x)
         if rope:
