@@ -97,6 +97,10 @@ SPLIT_MISTAKES = {
         "You made width / n heads of n numbers each. n_heads comes first, what is left over is h. "
         "(x.split takes a size, h; x.chunk a number, n_heads.)",
     ),
+    "three heads, whatever n_heads says": Mistake(
+        lambda x, n: x.view(*x.shape[:2], 3, x.shape[-1] // 3).transpose(1, 2),
+        "Right for the first example only. How many heads there are is n_heads.",
+    ),
     "a float for a size": Mistake(
         lambda x, n: x.view(*x.shape[:2], n, x.shape[-1] / n).transpose(1, 2),
         "Sizes are whole: / gives 2.0, // gives 2.",
@@ -168,6 +172,11 @@ MERGE_MISTAKES = {
         lambda x: x.flatten(2),
         "That is (b, n, t·h): the words of each head in one row. First bring the heads behind the "
         "words: x = x.transpose(1, 2), which gives back a new tensor, then flatten(2).",
+    ),
+    "three heads, however many there are": Mistake(
+        lambda x: torch.cat([x[:, 0], x[:, 1], x[:, 2]], dim=-1),
+        "Right for the first example only. x.shape[1] says how many heads there are; "
+        "torch.cat(x.unbind(1), dim=-1) takes them all.",
     ),
     "axes 1 and 3 swapped": Mistake(
         lambda x: x.transpose(1, 3).flatten(2),

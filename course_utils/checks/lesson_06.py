@@ -539,6 +539,10 @@ LAYER_MISTAKES = {
         in_a_layer(store=all_but_the_newest),
         "A word must see itself too: what cache.append gives back is all of it, old and new.",
     ),
+    "the newest token left out, and hidden from none": Mistake(
+        in_a_layer(store=all_but_the_newest, mask=lambda t, s: ones(t, s).tril(s - t)),
+        "A word must see itself too: what cache.append gives back is all of it, old and new.",
+    ),
     "the new tokens not among what is read": Mistake(
         in_a_layer(store=before_they_are_stored),
         "The new tokens must see themselves too: read what cache.append(k, v) gives back, old and "
