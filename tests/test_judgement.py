@@ -114,11 +114,11 @@ def test_an_answer_of_few_digits_is_not_taken_for_one_in_half_precision():
 
 
 def test_a_numpy_answer_is_told_in_a_line():
-    result = examine(find("07.mean_pool_kv"), lambda w, n, g: np.ones((4, 12), dtype=np.float32))
+    result = examine(find("07.mean_pool_kv"), lambda w, n, g: np.ones((4, 4), dtype=np.float32))
     last = result.message.splitlines()[-1]
     assert last == (
-        "the pooled weight is a float32 array of NumPy (4, 12), it should be a float64 tensor "
-        "(4, 12); torch.from_numpy makes one"
+        "the pooled weight is a float32 array of NumPy (4, 4), it should be a float64 tensor "
+        "(4, 4); torch.from_numpy makes one"
     )
 
 

@@ -202,7 +202,7 @@ EXERCISES = {
     "07.mean_pool_kv": Exercise(
         reference=mean_pool_kv,
         probes=[
-            projection(6, 2, 2, 12),
+            projection(4, 2, 2, 4),
             projection(12, 4, 7, 24),
             projection(6, 2, 5, 12),
             projection(6, 3, 4, 18),
