@@ -9,10 +9,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from course_utils.checks.compare import COARSE
+from course_utils.experiments.memory import Watch
 
 
 def outcomes(exercise, fn):
@@ -43,28 +42,12 @@ def is_by_hand(error):
     return any(x.positions.lineno == line for x in raises)
 
 
-class _Coarsest(TorchDispatchMode):
-    """Sees in which half precision something is computed: its step from 1, or 0."""
-
-    eps = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls):
-        """No: nothing is compiled here, and to import what would skip it takes seconds."""
-        return False
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        result = operation(*args, **(kwargs or {}))
-        dtypes = {x.dtype for x in tree_leaves(result) if isinstance(x, torch.Tensor)}
-        self.eps = max(self.eps, *(torch.finfo(x).eps for x in COARSE if x in dtypes), 0)
-        return result
-
-
 def coarsest(exercise, fn, probe):
     """The step of the coarsest half precision that fn computes in on a probe; 0 if in none."""
-    with _Coarsest() as seen, redirect_stdout(io.StringIO()):
+    dtypes = set()
+    with Watch(lambda x: dtypes.add(x.dtype)), redirect_stdout(io.StringIO()):
         outcome(exercise, fn, copy.deepcopy(probe))
-    return seen.eps
+    return max((torch.finfo(dtype).eps for dtype in dtypes.intersection(COARSE)), default=0)
 
 
 def is_stub(fn):
