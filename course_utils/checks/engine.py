@@ -139,7 +139,7 @@ def examine(exercise, fn):
             recast = recast or told_of_dtype(exercise.returns, got, expected, inputs)
             continue
         shown = where(got, fn) if raised else difference(exercise.returns, got, expected)
-        if diagnosis := recognise(exercise, fn):
+        if diagnosis := recognise(exercise, fn, right):
             said = f"This is what you get with {diagnosis}. {exercise.mistakes[diagnosis].see}"
         elif raised:
             diagnosis, said = "an error", "It raised an error."

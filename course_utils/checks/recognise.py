@@ -12,15 +12,14 @@ from course_utils.checks.running import outcome, outcomes
 KEPT = {}
 
 
-def recognise(exercise, fn):
-    """The one mistake that gives what fn gives on every probe, or None.
+def recognise(exercise, fn, right):
+    """The one mistake that gives what fn gives on every probe, or None; right is what is wanted.
 
     Errors must say the same. If no mistake's do: where other probes have results, and wrong ones,
     the type of an error is enough; else errors must say the like, or the same on several probes,
     whatever the others give. What fn does with a probe that must be refused counts only if all else
     is right.
     """
-    right = outcomes(exercise, exercise.reference)
     with redirect_stdout(io.StringIO()):  # what fn prints was printed once already
         got = outcomes(exercise, fn)
     is_right, count = list(map(close, got, right)), [not isinstance(x, Exception) for x in right]
@@ -28,25 +27,18 @@ def recognise(exercise, fn):
         count = [True] * len(right)
     counted = sorted(compress(range(len(got)), count), key=lambda i: is_right[i])
     raised = [i for i in counted if isinstance(got[i], Exception)]
-    wrong = [i for i in counted if i not in raised and not is_right[i]]
+    like = close if any(not is_right[i] for i in counted if i not in raised) else says_the_like
 
-    def says_the_same_where_it_raises(got, other, right):
-        errors = [isinstance(x, Exception) for x in (got, other)]
-        if all(errors):
-            return says_the_same(got, other)
-        return not any(errors) and (close(got, right) or not close(other, right))
+    def giving(alike):
+        every = exercise.mistakes
+        return [x for x in every if all(alike(i, given_by(exercise, x, i)) for i in counted)]
 
-    ways = [says_the_same, close if wrong else says_the_like]
-    ways = [lambda x, y, right, way=way: way(x, y) for way in ways]
-    for alike in ways + [says_the_same_where_it_raises] * (len(raised) > 1):
-        found = [
-            name
-            for name in exercise.mistakes
-            if all(alike(got[i], given_by(exercise, name, i), right[i]) for i in counted)
-        ]
-        if len(found) == 1 or (found and alike is says_the_same_where_it_raises):
-            return found[0]
-    return None
+    found = giving(lambda i, wrong: says_the_same(got[i], wrong))
+    if len(found) != 1:
+        found = giving(lambda i, wrong: like(got[i], wrong))
+    if len(found) != 1 and len(raised) > 1:
+        found = giving(lambda i, wrong: fails_the_same(got[i], wrong, right[i]))[:1]
+    return found[0] if len(found) == 1 else None
 
 
 def given_by(exercise, name, i):
@@ -69,3 +61,11 @@ def says_the_like(got, wrong):
         return close(got, wrong)
     bare = [re.sub(r"'[^']*'|\w+(?=\.bias)", "", str(x)).strip() for x in (got, wrong)]
     return type(got) is type(wrong) and bare[0] == bare[1] != ""
+
+
+def fails_the_same(got, wrong, right):
+    """Whether two outcomes are errors that say the same, or wrong is right only where got is."""
+    errors = [isinstance(x, Exception) for x in (got, wrong)]
+    if all(errors):
+        return says_the_same(got, wrong)
+    return not any(errors) and (close(got, right) or not close(wrong, right))
