@@ -99,23 +99,24 @@ def difference(names, got, expected):
         if not isinstance(got, tuple | list) or len(got) != len(expected):
             things = f"{len(expected)} things, {', '.join(names)}"
             return f"return {things}; you returned {kind(got)}"
-        name, got, expected = first_wrong(names, got, expected)
+        last = names[-1], got[-1], expected[-1]  # if each one by itself is close
+        name, got, expected = [*wrong_parts(names, got, expected), last][0]
         return difference([name], got, expected)
     if not isinstance(expected, torch.Tensor) or not alike(got, expected):
         remedy = "; torch.from_numpy makes one" * isinstance(got, np.ndarray)
         return f"{names[0]} is {kind(got)}, it should be {kind(expected)}{remedy}"
-    worst = gaps(got, expected).argmax().item()
+    apart = gaps(got, expected)
+    worst = apart.argmax().item()
     return (
-        f"{names[0]} differs by up to {gaps(got, expected).max().item():.3g}"
-        f"{place(names[0], expected, worst)}\n"
+        f"{names[0]} differs by up to {apart.max().item():.3g}{place(names[0], apart, worst)}\n"
         f"expected {near(expected, worst)}\n     got {near(got, worst)}"
     )
 
 
-def first_wrong(names, got, expected):
-    """(name, got, expected) of the first part that is not close; of the last if each one is."""
-    every = list(zip(names, *zip(*parts(got, expected), strict=True), strict=True))
-    return next((x for x in every if not close(*x[1:])), every[-1])
+def wrong_parts(names, got, expected):
+    """(name, got, expected) of each part that is not close, where as many came back as names."""
+    every = zip(names, parts(got, expected), strict=True)
+    return [(name, *pair) for name, pair in every if not close(*pair)]
 
 
 def gaps(got, expected):

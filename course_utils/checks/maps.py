@@ -13,9 +13,9 @@ from course_utils.checks.compare import (
     TOLERANCE,
     alike,
     argument,
-    close,
     gaps,
     parts,
+    wrong_parts,
 )
 from course_utils.figures.parts import SIGNED, digits
 
@@ -44,16 +44,15 @@ def compared(returns, expected, got):
     The map that differs most is shown; each place that differs has a border and a ≠. Nothing where
     a picture would say less than words: no tensor, too large, or not as many things.
     """
-    pairs = list(parts(got, expected))
-    if len(pairs) != len(returns):
+    if len(list(parts(got, expected))) != len(returns):
         return "", ""
-    wrong = [(name, y, x) for name, (x, y) in zip(returns, pairs, strict=True) if not close(x, y)]
+    wrong = wrong_parts(returns, got, expected)
     drawn = [beside(*x) for x in wrong if all(map(is_readable, x[1:]))][:2]
     alt = " ".join(said for _, said in drawn)
     return (picture([x for maps, _ in drawn for x in maps], alt), alt) if drawn else ("", "")
 
 
-def beside(name, library, yours):
+def beside(name, yours, library):
     """The maps of one part of a result, the library's and yours, and what they show in words."""
     if not alike(yours, library):
         norm = scale(library, yours)
