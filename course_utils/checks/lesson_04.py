@@ -4,7 +4,7 @@ import torch
 
 from course_utils.attention import attention, causal_attention, causal_mask
 from course_utils.checks.engine import Exercise, Mistake
-from course_utils.checks.wrong import all_room, attend, drawn, stored
+from course_utils.checks.wrong import all_room, attend, drawn, held, stored
 from course_utils.geometry import kv_cache_bytes
 from course_utils.kv_cache import KVCache, decode_step
 
@@ -46,12 +46,6 @@ def take_step(fn, q, k_new, v_new, tokens_in_the_cache):
     if output is None or output is ...:
         return output
     return output, cache.n_tokens, *held(cache, tokens_in_the_cache + t)
-
-
-def held(cache, n_tokens=None):
-    """The keys and values of all tokens in the cache, or of the first n_tokens."""
-    end = cache.n_tokens if n_tokens is None else n_tokens
-    return cache.k[:, :, :end], cache.v[:, :, :end]
 
 
 def appending(store=stored, **steps):

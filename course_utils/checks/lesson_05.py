@@ -3,7 +3,7 @@
 from course_utils.attention import attention
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import (
-    FOLDED,
+    GROUPED,
     attend,
     drawn,
     paid,
@@ -79,15 +79,6 @@ MISTAKES = {
         "k[:, 0] is (b, s, h). Beside (b, n, t, h) torch lines b up with n, so head i reads "
         "the keys of sequence i. Keep the axis of length 1, or fold the heads away too.",
     ),
-    "keys and values swapped": Mistake(
-        lambda q, k, v: attend(q, v, k),
-        "Keys are what is compared with the queries, values what is averaged: q @ k.mT, and "
-        "weights @ v.",
-    ),
-    "the heads in front of the batch": Mistake(
-        lambda q, k, v: tuple(x.transpose(0, 1) for x in attend(q, k, v)),
-        "That is (n, b, t, h). The batch stays in front: torch.stack(…, dim=1).",
-    ),
     "the heads and the queries left in one axis": Mistake(
         lambda q, k, v: tuple(x.flatten(1, 2) for x in attend(q, k, v)),
         "All numbers are right, on three axes. Give the heads theirs back: reshape to "
@@ -98,7 +89,7 @@ MISTAKES = {
         "Right for one sequence, wrong for two: repeat(n, …) counts through the sequences "
         "first, reshape through the heads. K needs no repeating at all.",
     ),
-    **FOLDED,
+    **GROUPED,
     **results_of(attention),
 }
 

@@ -16,12 +16,13 @@ from course_utils.checks.compare import kind
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.running import is_stub
 from course_utils.checks.wrong import (
-    FOLDED,
+    GROUPED,
     answer,
     as_they_are,
     attend,
     by_groups_of_r,
     drawn,
+    held,
     modulo,
     ones,
     paid,
@@ -207,7 +208,7 @@ def all_but_the_newest(cache, k, v, n):
 
 def before_they_are_stored(cache, k, v, n):
     """What the cache held before the new tokens came."""
-    past = cache.k[:, :, : cache.n_tokens], cache.v[:, :, : cache.n_tokens]
+    past = held(cache)
     cache.append(k, v)
     return past
 
@@ -215,17 +216,6 @@ def before_they_are_stored(cache, k, v, n):
 def stored_the_wrong_way_round(cache, k, v, n):
     """append(v, k), and what it gives back is taken for values, keys."""
     return cache.append(v, k)[::-1]
-
-
-def built_as(**other):
-    """A layer built otherwise than it was asked for."""
-
-    def wrong(d_model, n_heads, n_kv_heads):
-        sizes = {"n_heads": n_heads, "n_kv_heads": n_kv_heads}
-        more = {key: x(**sizes) if callable(x) else x for key, x in other.items()}
-        return GroupedQueryAttention(d_model, **sizes | more)
-
-    return wrong
 
 
 class Remembers(GroupedQueryAttention):
@@ -405,18 +395,9 @@ FUNCTION_MISTAKES = {
         "Each query head asks for itself, and n outputs come back. Only keys and values are "
         "shared.",
     ),
-    "keys and values swapped": Mistake(
-        lambda q, k, v: attend(q, v, k),
-        "Keys are what is compared with the queries, values what is averaged: q @ k.mT, and "
-        "weights @ v.",
-    ),
-    "the heads in front of the batch": Mistake(
-        lambda q, k, v: tuple(x.transpose(0, 1) for x in attend(q, k, v)),
-        "That is (n, b, t, h). The batch stays in front: torch.stack(…, dim=1).",
-    ),
     "n % g ≠ 0 accepted": Mistake(attend, ACCEPTED),
     **refusals(attention, heads_of, unchecked),
-    **FOLDED,
+    **GROUPED,
     **results_of(attention),
 }
 
@@ -496,12 +477,12 @@ LAYER_MISTAKES = {
     "n % g ≠ 0 accepted": Mistake(Accepts, ACCEPTED),
     **LAYER_REFUSALS,
     "K and V projected to n heads": Mistake(
-        built_as(n_kv_heads=lambda n_heads, n_kv_heads: n_heads),
+        lambda d_model, n, g: GroupedQueryAttention(d_model, n, n),
         "k_proj and v_proj make g heads, n_kv_heads * h numbers; only q_proj makes n. That is what "
         "shrinks the cache.",
     ),
     "a bias": Mistake(
-        built_as(bias=True),
+        lambda d_model, n, g: GroupedQueryAttention(d_model, n, g, bias=True),
         "Llama's projections have none, and their weights are named so: write bias=False in each "
         "nn.Linear.",
     ),

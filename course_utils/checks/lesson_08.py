@@ -9,6 +9,7 @@ import torch
 from course_utils.checkpoints.format import byte_range
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.running import is_by_hand
+from course_utils.checks.wrong import other_error
 from course_utils.geometry import kv_heads
 
 WIDTHS = {"BF16": 2, "F32": 4}  # bytes an element
@@ -80,13 +81,6 @@ def instead(which):
     return wrong
 
 
-def big_endian(header_bytes, name):
-    """The eight bytes read from the wrong end."""
-    n = int.from_bytes(header_bytes[:8], "big")
-    begin, end = json.loads(header_bytes[8 : 8 + n])[name]["data_offsets"]
-    return 8 + n + begin, 8 + n + end - 1
-
-
 def in_line(header_bytes, name):
     """The sizes of the tensors that the header lists before this one, added up."""
     at = Place(header_bytes, name)
@@ -95,44 +89,26 @@ def in_line(header_bytes, name):
     return first, first + at.end - at.begin - 1
 
 
-def of_length(size):
-    """A byte_range that takes so many bytes for the length of the header."""
+def of_length(size, order="little"):
+    """A byte_range that takes so many bytes, in this order, for the length of the header."""
 
     def wrong(header_bytes, name):
-        n = int.from_bytes(header_bytes[:size], "little")
+        n = int.from_bytes(header_bytes[:size], order)
         begin, end = json.loads(header_bytes[8 : 8 + n])[name]["data_offsets"]
         return 8 + n + begin, 8 + n + end - 1
 
     return wrong
 
 
-def header_cut(first, decode=False):
-    """A byte_range that takes the bytes from first to N, not to 8 + N, for the header."""
+def parsing(part, decode=False):
+    """A byte_range that takes part(header_bytes, N) for the header."""
 
     def wrong(header_bytes, name):
-        n = int.from_bytes(header_bytes[:8], "little")
-        text = header_bytes[first:n]
+        text = part(header_bytes, int.from_bytes(header_bytes[:8], "little"))
         json.loads(text.decode() if decode else text)
         return byte_range(header_bytes, name)
 
     return wrong
-
-
-def header_but(more):
-    """A byte_range that takes so many bytes more, or fewer, than there are for the header."""
-
-    def wrong(header_bytes, name):
-        n = int.from_bytes(header_bytes[:8], "little")
-        json.loads(header_bytes[8 : 8 + n + more])
-        return byte_range(header_bytes, name)
-
-    return wrong
-
-
-def to_the_end(header_bytes, name):
-    """All that was given, behind the length, taken for the header."""
-    json.loads(header_bytes[8:])
-    return byte_range(header_bytes, name)
 
 
 def with_metadata(header_bytes, name):
@@ -184,7 +160,7 @@ RANGE_MISTAKES = {
         "bytes; do not measure the text.",
     ),
     "the length read from the wrong end": Mistake(
-        big_endian,
+        of_length(8, "big"),
         'The first of the 8 bytes counts least: int.from_bytes(header_bytes[:8], "little"). Read '
         "the other way, the header would be longer than any file.",
     ),
@@ -198,16 +174,16 @@ RANGE_MISTAKES = {
         "One byte counts to 255: N is in all of the first 8 bytes, header_bytes[:8].",
     ),
     "the header read from 8 to N": Mistake(
-        header_cut(8),
+        parsing(lambda start, n: start[8:n]),
         "N is how long the JSON is, not where it ends. It begins behind the 8 bytes and ends at "
         "8 + N: header_bytes[8 : 8 + n].",
     ),
     "the last byte of the header left out": Mistake(
-        header_but(-1),
+        parsing(lambda start, n: start[8 : 7 + n]),
         "The JSON ends at 8 + N, and a slice does not take its end: header_bytes[8 : 8 + n].",
     ),
     "all bytes read as JSON": Mistake(
-        lambda header_bytes, name: json.loads(header_bytes)[name],
+        parsing(lambda start, n: start),
         "The first 8 bytes are N, no JSON; that begins behind them: header_bytes[8 : 8 + n].",
     ),
     "a tuple of struct.unpack for N": Mistake(
@@ -238,15 +214,15 @@ RANGE_MISTAKES = {
         "The first byte is at 8 + N + begin. Only the second offset is one too many.",
     ),
     "the length read as JSON": Mistake(
-        header_cut(0),
+        parsing(lambda start, n: start[:n]),
         "The first 8 bytes are N, no JSON; that begins behind them: header_bytes[8 : 8 + n].",
     ),
     "the length read as JSON, and decoded": Mistake(
-        header_cut(0, decode=True),
+        parsing(lambda start, n: start[:n], decode=True),
         "The first 8 bytes are N, no JSON; that begins behind them: header_bytes[8 : 8 + n].",
     ),
     "all that was given read as JSON": Mistake(
-        to_the_end,
+        parsing(lambda start, n: start[8:]),
         "header_bytes may go on behind the header, with the first of the data, which is no JSON: "
         "header_bytes[8 : 8 + n].",
     ),
@@ -424,8 +400,7 @@ def ask(fn, config):
     except Exception as error:
         if not is_latent(config) or not is_by_hand(error):
             raise
-        kind = "an AssertionError" if isinstance(error, AssertionError) else "another kind"
-        return f"an error of {kind}"
+        return other_error(error)
     if isinstance(got, Exception):
         return "an error returned, not raised"
     if is_latent(config) and isinstance(got, str):

@@ -128,6 +128,12 @@ def stored(cache, k, v, n):
     return cache.append(k, v)
 
 
+def held(cache, n_tokens=None):
+    """The keys and values of all tokens in the cache, or of the first n_tokens."""
+    end = cache.n_tokens if n_tokens is None else n_tokens
+    return cache.k[:, :, :end], cache.v[:, :, :end]
+
+
 def all_room(cache, k, v, n):
     """The new tokens are stored, but what is read is the whole room of the cache."""
     cache.append(k, v)
@@ -274,7 +280,16 @@ def drawn(base, *names):
     return {name: Mistake(base(**MUTATIONS[name][0]), MUTATIONS[name][1]) for name in names}
 
 
-FOLDED = {  # of grouped attention, whose heads are folded into the rows
+GROUPED = {  # of grouped attention, whose heads may be folded into the rows
+    "keys and values swapped": Mistake(
+        lambda q, k, v: attend(q, v, k),
+        "Keys are what is compared with the queries, values what is averaged: q @ k.mT, and "
+        "weights @ v.",
+    ),
+    "the heads in front of the batch": Mistake(
+        lambda q, k, v: tuple(x.transpose(0, 1) for x in attend(q, k, v)),
+        "That is (n, b, t, h). The batch stays in front: torch.stack(…, dim=1).",
+    ),
     "tokens and heads mixed up": Mistake(
         scrambled,
         "The numbers are right, their places are not: you folded from (b, t, n, h), and so cut the "
@@ -344,13 +359,18 @@ def answer(n, g, act):
     except Exception as error:
         if n % g == 0:
             raise
-        if isinstance(error, AssertionError):
-            return "an AssertionError"
-        by_pytorch = isinstance(error, RuntimeError | IndexError) and not is_by_hand(error)
-        return "an error of PyTorch's" if by_pytorch else "an error of another kind"
+        return other_error(error)
     if n % g == 0:
         return got
     return "an error returned, not raised" if isinstance(got, Exception) else "no error"
+
+
+def other_error(error):
+    """In words, what was raised in place of a ValueError."""
+    if isinstance(error, AssertionError):
+        return "an AssertionError"
+    by_pytorch = isinstance(error, RuntimeError | IndexError) and not is_by_hand(error)
+    return "an error of PyTorch's" if by_pytorch else "an error of another kind"
 
 
 def refusing(fn, sizes, text="{} heads cannot share {}", error=ValueError, where=None):
