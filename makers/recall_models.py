@@ -89,13 +89,13 @@ def convert_all():
 def widened(n_heads, n_kv_heads):
     """The d_ff that gives a `RecallModel` as many weights as MHA has, to within half a neuron.
 
-    What the narrower K and V projections save, the two layers of the FFN get.
+    What the narrower K and V projections save, the two layers of the MLP get.
 
     >>> widened(8, 8), widened(8, 1)
     (128, 184)
     """
     saved = 2 * (n_heads - n_kv_heads) * 8 * 64  # K and V, heads, h, d
-    return 128 + round(saved / (2 * 64 + 1))  # into the FFN and out of it, and a bias
+    return 128 + round(saved / (2 * 64 + 1))  # into the MLP and out of it, and a bias
 
 
 def missing(table, columns, measured, runs):

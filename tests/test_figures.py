@@ -407,6 +407,26 @@ def test_published_says_the_means_of_its_table(mqa, said):
     assert "B MQA" not in alt  # nobody measured it
 
 
+@pytest.mark.parametrize("mqa, below", [(8.0, "1 of 1"), (13.0, "0 of 1")])
+def test_published_says_how_many_studies_saw_mqa_below(mqa, below):
+    figure = figures.published(pd.DataFrame([ROWS[0] | {"mqa": mqa}, *ROWS[1:]]))
+    title = f"MQA’s mean lies below MHA’s in {below} studies"
+    assert figure.axes[0].get_title(loc="left") == title
+    assert title in figure.alt
+
+
+def test_perplexity_is_said_below_its_lane_and_drawn_nowhere():
+    plain, noted = (figures.published(pd.DataFrame(ROWS), x) for x in (None, {"A": [1.46, -0.4]}))
+    note = "MQA’s perplexity (lower is better): +1.5 %, −0.4 %"
+    (text,) = [t for t in noted.axes[0].texts if "perplexity" in t.get_text()]
+    assert (
+        text.get_text() == note and 0.5 <= text.get_position()[1] < 0.67
+    )  # lane A is 1, its bar ends
+    assert noted.alt == f"{plain.alt} A: {note}."
+    drawn = [[line.get_xydata().tolist() for line in x.axes[0].lines] for x in (plain, noted)]
+    assert drawn[0] == drawn[1]
+
+
 @pytest.mark.parametrize("row", [{}, {"mqa": -40.0}, {"gqa": 40.0}])
 def test_every_published_mark_lies_inside(row):
     axes = figures.published(pd.DataFrame([ROWS[0] | row, *ROWS[1:]])).axes[0]

@@ -101,7 +101,7 @@ def test_found_is_the_mean_weight_on_the_right_door():
     torch.testing.assert_close(recall.on_right_door(weights, right), expected)
 
 
-def test_guessing_is_right_as_often_as_the_docstring_says():
+def test_the_commonest_room_is_the_best_guess_and_as_good_as_the_docstring_says():
     _, rooms, _, answers = draw(n_examples=2000)
     counts = one_hot(rooms, N_ROOMS).sum(dim=1)  # (b, 16)
     some_door, most_doors = rooms[:, 0], counts.argmax(dim=1)

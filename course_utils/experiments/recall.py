@@ -61,7 +61,8 @@ def right_doors(doors, asked):
 def on_right_door(weights, right):
     """How much weight each head puts on the right door: weights (b, n, t, s) → (n, 6), 0 to 1.
 
-    right (b, t, 6) are the `right_doors`; the mean over all question rows. 1/8 is chance.
+    right (b, t, 6) are the `right_doors`; the mean over all question rows. A head that
+    looks at all doors alike has 1/8.
 
     >>> on_right_door(torch.eye(8)[None, None], torch.arange(8).view(1, 8, 1)).item()
     1.0
@@ -167,8 +168,8 @@ def schedule(step, steps):
 def evaluate(model):
     """Accuracy (0 to 1) and loss (nats an answer) on 1024 examples, always the same.
 
-    To guess any room is right .06 of the time, one behind some door .18, the one behind most doors
-    .26: what a model does where it has not learnt an attribute.
+    Who sees the rooms but cannot tell which door is meant does best to name the commonest of the
+    eight: right .26 of the time, and about what a model gets where it has not learnt an attribute.
 
     >>> evaluate(load("n8-g8-seed0"))[0] > 0.99
     True

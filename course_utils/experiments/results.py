@@ -3,6 +3,7 @@
 n query heads, g key/value heads, s tokens.
 """
 
+import math
 from typing import NamedTuple
 
 import pandas as pd
@@ -21,7 +22,7 @@ class DecodeTimes(NamedTuple):
 def accuracies(n_heads, steps, match="width"):
     """The share of right answers after training, from quality.csv: {g: a list, one a seed}.
 
-    match is "width", all other sizes equal, or "parameters", the FFN widened to as many as MHA's.
+    match is "width", all other sizes equal, or "parameters", the MLP widened to as many as MHA's.
 
     >>> accuracies(n_heads=8, steps=1800)[1]
     [0.634, 0.628, 0.63, 0.63, 0.619]
@@ -86,9 +87,30 @@ def decode_times(dtype, n_tokens):
 
 
 def published():
-    """Scores of MHA, MQA and GQA in published studies: published.csv, a row for each benchmark.
+    """Scores of MHA, MQA and GQA in published studies, in points: a row for each benchmark.
+
+    From published.csv, without its perplexities. A test set that was decoded in two ways is one
+    benchmark, with the mean of both scores.
 
     >>> len(published()), published().study.nunique()
-    (32, 6)
+    (31, 6)
     """
-    return pd.read_csv(data_path("published.csv"))
+    rows = pd.read_csv(data_path("published.csv")).query("unit == 'points'")
+    of_benchmark = rows.groupby(["study", "setting", "equal", "benchmark"], sort=False)
+    return of_benchmark[["mha", "mqa", "gqa"]].mean().reset_index()
+
+
+def perplexity():
+    """How much higher MQA's perplexity is than MHA's, in per cent: {study: a list}, from the same.
+
+    Lower is better.
+
+    >>> {study: [round(x, 1) for x in higher] for study, higher in perplexity().items()}
+    {'Shazeer 2019': [1.5, 1.0]}
+    """
+    higher = {}
+    for row in pd.read_csv(data_path("published.csv")).query("unit != 'points'").itertuples():
+        is_log = row.unit == "ln perplexity"
+        ratio = math.exp(row.mqa - row.mha) if is_log else row.mqa / row.mha
+        higher.setdefault(row.study, []).append(100 * (ratio - 1))
+    return higher

@@ -155,24 +155,36 @@ def model_map(models, named):
 
 
 @LOOK
-def published(rows):
+def published(rows, perplexity=None):
     """What sharing cost in published studies: score minus MHA's, a mark for each benchmark.
 
-    rows: a table with study, benchmark, mha, mqa and gqa; mqa or gqa may be missing.
+    rows: a table with study, benchmark, mha, mqa and gqa; mqa or gqa may be missing. perplexity,
+    which points cannot be averaged with, is said in words: {study: per cent above MHA's}.
     """
     deltas = {}
     for study, of in rows.groupby("study", sort=False):
         for kind in ("mqa", "gqa"):
             if len(delta := (of[kind] - of.mha).dropna()):
                 deltas[study, kind] = delta.tolist()
-    means = {key: f"{fmean(x):+.1f}".replace("-", "−") for key, x in deltas.items()}
+
+    def signed(x):
+        return f"{x:+.1f}".replace("-", "−")
+
+    means = {key: signed(fmean(x)) for key, x in deltas.items()}
     said = "; ".join(f"{study} {kind.upper()} {mean}" for (study, kind), mean in means.items())
+    notes = {
+        study: "MQA’s perplexity (lower is better): " + ", ".join(f"{signed(x)} %" for x in higher)
+        for study, higher in (perplexity or {}).items()
+    }
     studies = list(dict.fromkeys(rows.study))
+    of_mqa = [fmean(x) for (_, kind), x in deltas.items() if kind == "mqa"]
+    below = sum(mean < 0 for mean in of_mqa)
+    title = f"MQA’s mean lies below MHA’s in {below} of {len(of_mqa)} studies"
     figure = Card(
         10,
         1.6 + 0.85 * len(studies),
         "A lane for each study: benchmarks as marks, means as bars, in points above or below MHA. "
-        f"Means: {said}.",
+        f"{title}. Means: {said}." + "".join(f" {study}: {note}." for study, note in notes.items()),
     )
     axes = figure.subplots()
     for (study, kind), x in deltas.items():
@@ -180,19 +192,23 @@ def published(rows):
         y, mean = len(studies) - 1 - studies.index(study) + away, fmean(x)
         axes.plot(x, [y] * len(x), marker, color=color, alpha=0.6, markersize=8)
         axes.plot([mean, mean], [y - 0.15, y + 0.15], color=color, lw=4)
-        axes.text(min(x) - 0.3, y, means[study, kind], ha="right", va="center")
+        axes.text(min(0, *x) - 0.3, y, means[study, kind], ha="right", va="center")
+    for study, note in notes.items():  # below the lane
+        y = len(studies) - 1 - studies.index(study) - 0.48
+        axes.text(-0.3, y, note, ha="right", va="center", color="#444444")
     axes.axvline(0, color="black", lw=1)
     axes.set_yticks(range(len(studies)), reversed(studies))
     lowest = min(min(x) for x in deltas.values())
     axes.set(
-        xlabel="points above or below MHA, each benchmark of its own", xlim=(lowest - 2.6, None)
+        xlabel="points above or below MHA, a mark for each benchmark (bar and number: their mean)",
+        xlim=(lowest - 2.6, None),
     )
     handles = [
         axes.plot([], [], "^", color=VALUE, label="MQA", markersize=8)[0],
         axes.plot([], [], "o", color=QUERY, label="GQA, 8 K/V heads", markersize=8)[0],
     ]
     axes.legend(handles=handles, frameon=False, loc="lower left")
-    axes.set_title("What sharing cost depends on the study (bar and number: mean)")
+    axes.set_title(title)
     return figure
 
 
@@ -230,6 +246,7 @@ def cache_bars(names, mha, mqa):
         axes.text(b / 1000, i + 0.2, f"  MQA {b / 1000:,.0f} kB, {x} times smaller", va="center")
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="kB of cache for each token", xlim=(0, 1.2 * max(mha) / 1000))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.invert_yaxis()
     axes.set_title("n heads share one key and value: n times smaller")
     return figure
