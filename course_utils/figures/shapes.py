@@ -1,0 +1,104 @@
+"""What is counted, and how large it is: the letters of the course."""
+
+from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea, VPacker
+from matplotlib.patches import FancyBboxPatch, Rectangle
+
+from course_utils.figures.card import KEY, LOOK, QUERY, VALUE, Card
+from course_utils.figures.parts import DARK
+
+# Nine different sizes, so that every letter can be counted in the picture.
+LETTERS = {"l": 9, "b": 6, "n": 8, "g": 2, "r": 4, "t": 5, "s": 7, "h": 3, "d": 10}
+GREY = "#DDDDDD"
+LARGE = {"fontsize": 17, "fontweight": "bold"}
+
+
+@LOOK
+def alphabet():
+    """The nine letters of the course, each as something that can be counted in a picture."""
+    l, b, n, g, r, t, s, h, d = LETTERS.values()
+    figure = Card(
+        11,
+        5.5,
+        "What each letter counts. "
+        f"Left, a model: a stack of l = {l} layers. In one of them, x: a sheet for each of "
+        f"b = {b} sequences, with t = {t} rows and d = {d} columns. One sheet gives n = {n} query "
+        f"heads q, in blue, with t rows and h = {h} columns each. Below them are g = {g} K/V "
+        f"heads: keys k, in orange, and values v, in green, with s = {s} rows and h columns. "
+        f"Lines wire r = {r} query heads to each K/V head.",
+    )
+    axes = figure.subplots()
+    axes.set(xlim=(0, 57.5), ylim=(0, 27.8), aspect="equal")
+    axes.set_axis_off()
+    axes.set_title("What each letter counts")
+
+    for i in range(l):  # a model, and one of its layers opened
+        axes.add_patch(rounded(3.6, 0.6 + 3.0 * i, 4.4, 1.8, DARK if i == 4 else GREY))
+    span(axes, (3, 0.4), (3, 26.6), "left", "l", "layers")
+    axes.add_patch(rounded(10.3, 0.3, 46.9, 26.7, "#FAFAFA", lw=1))
+    for y, corner in ((12.6, 0.3), (14.4, 27)):
+        axes.plot([8.1, 10.2], [y, corner], color=DARK, lw=1)
+
+    left, top = 14.5, 20
+    for i in reversed(range(b)):  # what goes in
+        grid(axes, left + 0.4 * i, top + 0.4 * i, t, d, GREY, DARK, "" if i else "x")
+    behind = 0.4 * (b - 1)
+    span(axes, (left, top - t - 0.6), (left + d, top - t - 0.6), "below", "d", "columns")
+    span(axes, (left - 0.6, top - t), (left - 0.6, top), "left", "t", "rows")
+    corner = left - 0.5, top + 0.5
+    span(axes, corner, (corner[0] + behind, corner[1] + behind), "end", "b", "sequences")
+
+    lefts = [28.5 + i * (h + 0.4) + 1.3 * (i // r) for i in range(n)]
+    right = lefts[-1] + h
+    for x in lefts:  # heads
+        grid(axes, x, top, t, h, QUERY, "white", "q")
+    span(axes, (lefts[0] - 0.6, top - t), (lefts[0] - 0.6, top), "left", "t", "")
+    span(axes, (lefts[0], top + 0.6), (lefts[0] + h, top + 0.6), "above", "h", "columns")
+    span(axes, (lefts[r], top + 0.6), (right, top + 0.6), "above", "r", "share a K/V head")
+    span(axes, (lefts[0], top + 3.7), (right, top + 3.7), "above", "n", "query heads")
+    low = 11.6
+    middles = [(lefts[j * r] + lefts[j * r + r - 1] + h) / 2 for j in range(g)]
+    for i, x in enumerate(lefts):
+        ends = [x + h / 2, middles[i // r]], [top - t - 0.2, low + 0.2]
+        axes.plot(*ends, color=DARK, lw=2)
+    for middle in middles:
+        grid(axes, middle - h - 0.1, low, s, h, KEY, "white", "k")
+        grid(axes, middle + 0.1, low, s, h, VALUE, "white", "v")
+    start, end = middles[0] - h - 0.1, middles[-1] + h + 0.1
+    span(axes, (start - 0.6, low - s), (start - 0.6, low), "left", "s", "rows")
+    span(axes, (start, low - s - 0.6), (end, low - s - 0.6), "below", "g", "K/V heads")
+    return figure
+
+
+def rounded(x, y, width, height, color, **look):
+    """A box with round corners, its lower left one at x, y."""
+    box = FancyBboxPatch((x + 0.2, y + 0.2), width - 0.4, height - 0.4, boxstyle="round,pad=0.2")
+    box.set(facecolor=color, edgecolor=DARK, zorder=0, **look)
+    return box
+
+
+def grid(axes, x, y, rows, columns, color, edge, name):
+    """A named grid of rows and columns of squares, its upper left corner at x, y."""
+    for i in range(rows):
+        for j in range(columns):
+            axes.add_patch(Rectangle((x + j, y - i - 1), 1, 1, fc=color, ec=edge, lw=0.6))
+    ink = "white" if color == QUERY else "black"
+    axes.text(x + columns / 2, y - rows / 2, name, color=ink, ha="center", va="center", **LARGE)
+
+
+def span(axes, start, end, side, letter, words):
+    """A line from start to end, and on one side of it the letter that says how much that is."""
+    look = {"arrowstyle": "|-|,widthA=0.25,widthB=0.25", "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", start, end, arrowprops=look)
+    lines = [TextArea(letter, textprops=LARGE), *([TextArea(words)] if words else [])]
+    if side == "left":
+        said = VPacker(children=lines, align="center", pad=0, sep=2)
+    else:
+        said = HPacker(children=lines, align="baseline", pad=0, sep=5)
+    x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
+    at, align = {
+        "left": ((x - 0.4, y), (1, 0.5)),
+        "end": ((end[0] - 0.3, end[1] + 0.35), (0, 0)),
+        "above": ((x, y + 0.35), (0.5, 0)),
+        "below": ((x, y - 0.35), (0.5, 1)),
+    }[side]
+    axes.add_artist(AnnotationBbox(said, at, frameon=False, box_alignment=align, pad=0))
