@@ -33,7 +33,7 @@ from course_utils.figures.hero import hero
 from course_utils.figures.maps import attention_map, found, looks, lookup
 from course_utils.figures.parts import interval
 from course_utils.figures.roof import roofline
-from course_utils.figures.shapes import alphabet
+from course_utils.figures.shapes import alphabet, flow
 from course_utils.figures.trade_off import (
     frontier,
     learning_curves,

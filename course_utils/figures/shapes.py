@@ -1,10 +1,11 @@
-"""What is counted, and how large it is: the letters of the course."""
+"""What is counted, and how large it is: the letters of the course, the way through attention."""
 
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea, VPacker
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from course_utils.figures.card import KEY, LOOK, QUERY, VALUE, Card
-from course_utils.figures.parts import DARK
+from course_utils.figures.card import KEY, KEY_TEXT, LOOK, QUERY, VALUE, Card
+from course_utils.figures.parts import DARK, plain, tint
 
 # Nine different sizes, so that every letter can be counted in the picture.
 LETTERS = {"l": 9, "b": 6, "n": 8, "g": 2, "r": 4, "t": 5, "s": 7, "h": 3, "d": 10}
@@ -67,6 +68,80 @@ def alphabet():
     span(axes, (start - 0.6, low - s), (start - 0.6, low), "left", "s", "rows")
     span(axes, (start, low - s - 0.6), (end, low - s - 0.6), "below", "g", "K/V heads")
     return figure
+
+
+@LOOK
+def flow(x, q, k, v, tokens, i):
+    """From x to the output, product after product, with the row of word i framed all the way.
+
+    x (s, d), q, k and v (s, h), tokens: the s words. Scores are q @ k.T as they are, not scaled.
+    The darker a cell the larger its number; below 0 it is white.
+    """
+    (s, d), h = x.shape, q.shape[1]
+    scores = q @ k.T
+    weights = scores.softmax(dim=-1)
+    title = f"From x to the output: follow the row of “{tokens[i]}”"
+    figure = Card(
+        11,
+        6.8,
+        f"{title}. x ({s}, {d}) gives q, k and v, each ({s}, {h}). q times k.T gives the scores "
+        f"({s}, {s}), their softmax the weights ({s}, {s}), weights times v the output ({s}, {h}).",
+    )
+    axes = figure.subplots()
+    gap, above = 4.6, s + 3.6  # x stands over q, k.T over scores, v over output
+    second = max(d, h) + gap
+    third = second + s + gap
+    last = third + s + gap
+
+    matrix(axes, 0, above, x, DARK, "x (s, d)", i)
+    matrix(axes, second, above, k.T, KEY, "k.T (h, s)")
+    matrix(axes, last, above, v, VALUE, "v (s, h)")
+    matrix(axes, 0, 0, q, QUERY, "q (s, h)", i)
+    matrix(axes, second, 0, scores, DARK, "scores (s, s)", i)
+    matrix(axes, third, 0, weights, DARK, "weights (s, s)", i)
+    matrix(axes, last, 0, weights @ v, VALUE, "output (s, h)", i)
+
+    arrow(axes, (h / 2, above), (h / 2, s), "@ w_q")
+    arrow(axes, (d, above + h / 2), (second, above + h / 2), "@ w_k")
+    arrow(axes, (d, above + s - 2), (last, above + s - 2), "@ w_v")
+    arrow(axes, (h, s / 2), (second, s / 2), "@ k.T")
+    arrow(axes, (second + s, s / 2), (third, s / 2), "softmax")
+    arrow(axes, (third + s, s / 2), (last, s / 2), "@ v")
+
+    for j, token in enumerate(tokens):
+        look = {"ha": "right", "fontsize": 11, "fontweight": "bold" if j == i else "normal"}
+        for y in (0, above):
+            axes.text(-0.4, y + s - j - 0.5, token, va="center", **look)
+        look |= {"color": KEY_TEXT, "rotation": 90, "va": "top", "ha": "center"}
+        axes.text(second + j + 0.5, above - 0.3, token, **look)
+    axes.set(xlim=(-4, last + h + 0.8), ylim=(-1.6, above + s + 1.6), aspect="equal")
+    axes.set_axis_off()
+    axes.set_title(title)
+    return figure
+
+
+def matrix(axes, x, y, values, color, name, framed=None):
+    """A named matrix in shades of one colour, its lower left corner at x, y, one row framed."""
+    rows, columns = values.shape
+    edges = [x + j for j in range(columns + 1)], [y + rows - j for j in range(rows + 1)]
+    shades = LinearSegmentedColormap.from_list(name, ["white", color])
+    axes.pcolormesh(*edges, plain(values), cmap=shades, vmin=0, edgecolors="#BBBBBB", lw=0.6)
+    at, align = (y + rows + 0.4, "bottom") if y else (-0.4, "top")
+    look = {"color": tint(name), "fontweight": "bold"}
+    axes.text(x + columns / 2, at, name, ha="center", va=align, **look)
+    if framed is not None:
+        axes.add_patch(Rectangle((x, y + rows - framed - 1), columns, 1, fill=False, lw=3))
+
+
+def arrow(axes, start, end, label):
+    """An arrow to the right with its label above, or down with its label beside."""
+    look = {"arrowstyle": "-|>", "lw": 2, "color": DARK, "shrinkA": 5, "shrinkB": 5}
+    axes.annotate("", end, start, arrowprops=look)
+    x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
+    if start[0] == end[0]:
+        axes.text(x + 0.4, y, label, va="center")
+    else:
+        axes.text(x, y + 0.4, label, ha="center")
 
 
 def rounded(x, y, width, height, color, **look):
