@@ -4,17 +4,20 @@ import copy
 import io
 import itertools
 import math
+from collections import Counter
 
 import matplotlib.colors
 import pandas as pd
 import pytest
 import torch
 from drawn import assert_only_what_changes_moves, plain, words
+from matplotlib.patches import FancyBboxPatch, Rectangle
 from PIL import Image
 
 from course_utils import figures
 from course_utils.attention import causal_mask, split_heads
 from course_utils.experiments.diversity import similarity
+from course_utils.figures.shapes import LETTERS
 from course_utils.geometry import Geometry
 
 WORDS = ["one", "key", "opens", "many"]
@@ -125,11 +128,13 @@ FIGURES = {
     ),
     "score_scale": ([4, 16], [2.0, 4.1], [0.5, 0.7], [0.3, 0.3]),
     "wiring": (8, 2),
+    "alphabet": (),
     "appending": ([10, 100], [1.0, 10.0], [2.0, 1.0]),
     "cache_bars": (["a", "b"], [8000, 6000], [1000, 2000]),
     "changes": (torch.tensor([0, 0, 0.7, 1.4]), some(4), WORDS, 2),
     "columns": ([torch.arange(24).view(2, 12)], ["x"], "A title", 12, 4),
     "decoding": (3, WORDS),
+    "flow": (some(4, 5), some(4, 3), some(4, 3), some(4, 3), WORDS, 2),
     "found": ([some(3, 3), torch.eye(3)], ["a", "b"], WORDS[:3]),
     "frontier": (BYTES, QUALITY, 2),
     "hero": dial(4),
@@ -285,6 +290,50 @@ def test_work_is_counted_as_it_is_drawn(step):
         assert words(axes.get_xticklabels()) == WORDS
     triangle = step * (step + 1) // 2
     assert f"{triangle} without a cache and {step} with one" in figure.alt
+
+
+def test_every_letter_can_be_counted_and_no_two_have_the_same_size():
+    (axes,) = figures.alphabet().axes
+    l, b, n, g, r, t, s, h, d = (LETTERS[letter] for letter in "lbngrtshd")
+    assert len({l, b, n, g, r, t, s, h, d}) == 9 and n == g * r
+    cells = Counter(
+        matplotlib.colors.to_hex(p.get_facecolor()).upper()
+        for p in axes.patches
+        if isinstance(p, Rectangle)
+    )
+    assert cells == {
+        figures.QUERY: n * t * h,
+        figures.KEY: g * s * h,
+        figures.VALUE: g * s * h,
+        "#DDDDDD": b * t * d,
+    }
+    assert sum(isinstance(p, FancyBboxPatch) for p in axes.patches) == l + 1  # and one opened
+    names = Counter(text.get_text() for text in axes.texts)
+    assert (names["x"], names["q"], names["k"], names["v"]) == (1, n, g, g)
+    assert sum(line.get_linewidth() == 2 for line in axes.lines) == n
+    assert all(f"{letter} = {size}" in figures.alphabet().alt for letter, size in LETTERS.items())
+
+
+@pytest.mark.parametrize("i", [0, 3])
+def test_the_way_from_x_to_the_output_is_drawn_from_its_numbers(i):
+    x, q, k, v = some(4, 5), some(4, 3) + 1, some(4, 3), some(4, 3)
+    figure = figures.flow(x, q, k, v, WORDS, i)
+    (axes,) = figure.axes
+    weights = (q @ k.T).softmax(dim=-1)
+    drawn = [torch.tensor(mesh.get_array()) for mesh in axes.collections]
+    for shown, given in zip(drawn, [x, k.T, v, q, q @ k.T, weights, weights @ v], strict=True):
+        torch.testing.assert_close(shown, given)
+    frames = [p for p in axes.patches if isinstance(p, Rectangle)]
+    tops = [p.get_y() + 1 for p in frames]
+    assert tops == pytest.approx([4 + 3.6 + 4 - i] + [4 - i] * 4)  # x, and what its row becomes
+    assert f"follow the row of “{WORDS[i]}”" in figure.alt
+
+
+def test_what_is_too_low_to_be_seen_is_told():
+    axes = figures.changes(torch.tensor([0, 0.009]), torch.tensor([0.3, 1e-7]), WORDS[:2], 1).axes[
+        0
+    ]
+    assert [t.get_text() for t in axes.texts] == ["1e-07", "0", "0.009"]
 
 
 def test_changes_are_drawn_with_the_mask_and_without():

@@ -85,6 +85,9 @@ def changes(with_mask, without, tokens, changed):
         for x, y in zip(places, bars.tolist(), strict=True):
             if y == 0:
                 axes.text(x, 0, "0", ha="center", va="bottom", color=color, fontweight="bold")
+            elif y < 0.02:  # a bar too low to be seen
+                look = {"color": color, "fontsize": 11, "rotation": 90}
+                axes.text(x, y + 0.03, f"{y:.1g}", ha="center", va="bottom", **look)
     axes.set_xticks(range(s), tokens)
     axes.get_xticklabels()[changed].set_fontweight("bold")
     axes.set(ylabel="largest change of the new vector", ylim=(0, 1.95), title=title)

@@ -36,13 +36,14 @@ def sees(weights, tokens, current):
 def masks(masks, titles):
     """Masks (t, s) side by side, True filled and 1, False hatched; queries are the last t tokens.
 
-    Position numbers count from 0. One title for each mask.
+    Position numbers count from 0. One title for each mask. All stand on one line: fewer queries
+    are the bottom rows of more.
     """
     said = [f"{title}: {[''.join(map(str, row)) for row in m.int().tolist()]}"
             for m, title in zip(masks, titles, strict=True)]  # fmt: skip
     tallest = max(len(mask) for mask in masks)
     figure = Card(
-        11, 1.6 + 0.4 * tallest, f"{len(masks)} masks, a row for each query. {'; '.join(said)}."
+        11, 1.3 + 0.45 * tallest, f"{len(masks)} masks, a row for each query. {'; '.join(said)}."
     )
     panels = figure.subplots(1, len(masks), squeeze=False)[0]
     for axes, mask, title in zip(panels, masks, titles, strict=True):
@@ -53,7 +54,8 @@ def masks(masks, titles):
                 axes.text(j, i, int(mask[i, j]), ha="center", va="center")
         axes.set_xticks(range(s), range(s))
         axes.set_yticks(range(t), range(s - t, s))
-        axes.set(ylim=(tallest - 0.5, -0.5), xlabel="place of the key", title=title)
+        axes.set(ylim=(t - 0.5, t - tallest - 0.5), xlabel="place of the key")
+        axes.set_title(title, y=t / tallest)
     figure.axes[0].set_ylabel("query at place")
     return figure
 
