@@ -244,8 +244,10 @@ def test_a_word_sees_its_own_row_and_nothing_behind_it(current):
 @pytest.mark.parametrize("given", [[causal_mask(2, 4), ~causal_mask(4, 4)], [causal_mask(1, 3)]])
 def test_masks_are_drawn_as_they_are(given):
     names = ["a", "b"][: len(given)]
+    tallest = max(map(len, given))
     for mask, name, axes in zip(given, names, figures.masks(given, names).axes, strict=True):
         t, s = mask.shape
+        assert axes.get_ylim() == (t - 0.5, t - tallest - 0.5)  # numbers of columns right below
         drawn = [[int(texts(axes)[j, i]) for j in range(s)] for i in range(t)]
         assert drawn == mask.int().tolist()
         assert len(texts(axes)) == t * s

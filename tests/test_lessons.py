@@ -117,6 +117,20 @@ def test_the_map_of_lesson_00_and_the_readme_lead_to_every_lesson():
             )
 
 
+def rows(page):
+    """The rows of every table of a page, without their links: {first cell: the others}."""
+    plain = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", page)
+    cells = (re.split(r" *\| *", line.strip("| ")) for line in plain.splitlines() if line[:1] == "|")
+    return {first: others for first, *others in cells}
+
+
+def test_lesson_00_and_the_readme_ask_the_same_questions_and_have_the_same_letters():
+    lesson = rows(prose(LESSONS["00_start_here"]))
+    readme = rows((ROOT / "README.md").read_text(encoding="utf-8"))
+    shared = [name[:2] for name in LESSONS] + list("bnrgtshdl")
+    assert {key: lesson[key] for key in shared} == {key: readme[key] for key in shared}
+
+
 @lesson
 def test_headings_go_down_one_level_at_a_time(name):
     levels = [len(marks) for marks in re.findall(r"^(#+) ", prose(LESSONS[name]), flags=re.M)]
