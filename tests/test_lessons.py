@@ -120,8 +120,8 @@ def test_the_map_of_lesson_00_and_the_readme_lead_to_every_lesson():
 def rows(page):
     """The rows of every table of a page, without their links: {first cell: the others}."""
     plain = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", page)
-    cells = (re.split(r" *\| *", line.strip("| ")) for line in plain.splitlines() if line[:1] == "|")
-    return {first: others for first, *others in cells}
+    lines = re.findall(r"^\| (.*) \|$", plain, flags=re.M)
+    return {first: others for first, *others in (line.split(" | ") for line in lines)}
 
 
 def test_lesson_00_and_the_readme_ask_the_same_questions_and_have_the_same_letters():
