@@ -1,5 +1,6 @@
 """The notebooks and the wheel, and how tests make and run them."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from course_utils.checks.engine import find
+from course_utils.checks.engine import rung
 
 ROOT = Path(__file__).parent.parent
 COLAB_BIN = ROOT / ".venv-colab" / "bin"  # made by make test-colab
@@ -41,7 +42,8 @@ print("moves:", _moves)
 
 
 SOLVED = """\
-from {reference.__module__} import {reference.__name__} as {answer}
+{source}
+{answer} = {name}
 {call}
 assert result.passed, result.message
 print("solved")"""
@@ -52,14 +54,16 @@ def read(path):
 
 
 def solve(notebook):
-    """Give every exercise of a notebook the library's own answer; returns how many there are."""
+    """Give every exercise of a notebook the solution that its lesson teaches; returns how many there are."""
     tagged = [(tag, x) for x in code(notebook) for tag in x.metadata.get("tags", [])]
     exercise_cells = [(tag, x) for tag, x in tagged if tag.startswith("exercise:")]
     for tag, cell in exercise_cells:
-        reference = find(tag.removeprefix("exercise:")).reference
+        taught = rung(tag.removeprefix("exercise:"))
         call = cell.source[cell.source.index("result = checks.check") :]
         answer = re.search(r'checks\.check\(".*?", (\w+)\)', call).group(1)
-        cell.source = SOLVED.format(reference=reference, answer=answer, call=call)
+        cell.source = SOLVED.format(
+            source=inspect.getsource(taught), answer=answer, name=taught.__name__, call=call
+        )
     return len(exercise_cells)
 
 

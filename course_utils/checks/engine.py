@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from IPython.display import Code, display
 
-from course_utils import did_you_mean
+from course_utils import did_you_mean, ladder
 from course_utils.checks.compare import close, difference, dtypes_of, kind, parts, same, shapes
 from course_utils.checks.gradients import gradient_lost
 from course_utils.checks.maps import compared, wanted
@@ -28,13 +28,14 @@ class Mistake(NamedTuple):
 
 
 class Exercise(NamedTuple):
-    reference: Callable  # the library's own function: its source is the solution
+    reference: Callable  # the library's own function: what answers are compared with
     probes: list  # tuples of arguments, from easy to hard
     returns: tuple  # names of what comes back: ("output", "weights")
     mistakes: dict  # diagnosis -> Mistake
     hints: tuple
     play: Callable | None = None  # play(fn, *probe) -> what comes back; None is fn(*probe)
     remark: Callable | None = None  # remark(fn) -> what to say to one who passed, or ""
+    more: str = ""  # what the library's own does that the exercise does not ask for: a verb first
 
 
 class Result(NamedTuple):
@@ -70,22 +71,27 @@ def check(name, fn):
     result = examine(exercise, fn)
     verdict = "Passed" if result.passed else "Not yet" if result.started else "Not started"
     drawn, alt = result.picture
-    page = card(name, verdict, result.message, drawn, exercise.hints, source(exercise))
+    page = card(name, verdict, result.message, drawn, exercise.hints, source(name))
     text = "\n".join(filter(None, (f"{name}: {verdict}. {result.message}", alt)))
     display({"text/plain": text, "text/html": page}, raw=True)
     return result
 
 
 def solution(name):
-    """Show the library's own code for an exercise. Raises KeyError if there is no such one."""
-    display(Code(source(find(name)), language="python"))
+    """Show an exercise solved as its lesson teaches it; KeyError if there is no such one."""
+    display(Code(source(name), language="python"))
 
 
-def source(exercise):
-    """The reference as the library has it, and how to use it."""
-    reference = exercise.reference
-    use = f"# from {reference.__module__} import {reference.__name__}"
-    return f"{use}\n\n{inspect.getsource(reference)}"
+def source(name):
+    """The rung of the ladder that an exercise is about, and where the library's own is."""
+    reference, more = find(name).reference, find(name).more
+    use = f"from {reference.__module__} import {reference.__name__}"
+    return f"{inspect.getsource(rung(name))}\n# The library's own {more}:\n# {use}"
+
+
+def rung(name):
+    """The solution of the exercise called name, as its lesson teaches it: "01.attention"."""
+    return getattr(ladder, name.partition(".")[2])
 
 
 def exercises():

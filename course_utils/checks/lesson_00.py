@@ -6,6 +6,7 @@ from course_utils.checks.engine import Exercise, Mistake
 EXERCISES = {
     "00.group_size": Exercise(
         reference=group_size,
+        more="refuses heads that cannot be shared evenly",
         probes=[(8, 2), (12, 4), (32, 8), (6, 6), (5, 1), (1, 1), (71, 1)],
         returns=("the group size",),
         mistakes={

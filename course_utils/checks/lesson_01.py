@@ -203,6 +203,7 @@ MISTAKES = {
 EXERCISES = {
     "01.attention": Exercise(
         reference=attention,
+        more="also takes a mask (02), and K/V heads that several query heads share (05, 06)",
         probes=[  # b, n, t, s, h: an easy one, all equal, all different, then each of them 1
             probe(1, 1, 3, 3, 2),
             probe(1, 1, 4, 6, 3),
@@ -222,11 +223,6 @@ EXERCISES = {
             "All scores at once are a matrix product: q @ k.mT has one row for each query and one "
             "column for each key. k.mT swaps the last two axes only.",
             "scores.softmax(dim=-1) makes every row sum to 1; weights @ v is the average.",
-            "With a key head for every query head, as here, this is all. The library's code, next, "
-            "does more: the lines marked 02 and 06 belong to those lessons.\n"
-            "h = q.shape[-1]\n"
-            "weights = (q @ k.mT / h**0.5).softmax(dim=-1)\n"
-            "return weights @ v, weights",
         ),
     )
 }

@@ -306,6 +306,7 @@ ATTENTION_MISTAKES = {
 EXERCISES = {
     "02.causal_mask": Exercise(
         reference=causal_mask,
+        more="refuses t > s",
         probes=[(3, 3), (2, 5), (1, 4), (3, 7), (1, 1)],
         returns=("mask",),
         mistakes=MASK_MISTAKES,
@@ -316,11 +317,11 @@ EXERCISES = {
             "to the left of it.",
             "tril(d) moves the diagonal d columns to the right. In row 0 it must stand at column "
             "s - t.",
-            "return torch.ones(t, s, dtype=torch.bool).tril(s - t)",
         ),
     ),
     "02.causal_attention": Exercise(
         reference=causal_attention,
+        more="also takes K/V heads that several query heads share (05, 06)",
         probes=[  # b, n, t, s, h: an easy one, all equal, all different, then each of them 1
             probe(1, 1, 3, 3, 2),
             probe(1, 1, 2, 4, 3),
@@ -343,11 +344,6 @@ EXERCISES = {
             "may see.",
             'scores.masked_fill(~mask, float("-inf")) hides what the mask does not allow. The '
             "softmax makes 0 of it and shares out the rest.",
-            "The library's code, next, hands the mask to its attention.\n"
-            "mask = causal_mask(q.shape[-2], k.shape[-2])\n"
-            "scores = q @ k.mT / q.shape[-1] ** 0.5\n"
-            'weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)\n'
-            "return weights @ v, weights",
         ),
     ),
 }

@@ -354,6 +354,7 @@ ATTENTION_MISTAKES = {
 EXERCISES = {
     "03.split_heads": Exercise(
         reference=split_heads,
+        more="refuses a width that n_heads does not divide",
         probes=[  # (b, t, n·h), n: an easy one, all different, all equal, then each of them 1
             (counting(1, 2, 6), 3),
             (counting(2, 5, 12), 4),
@@ -370,11 +371,11 @@ EXERCISES = {
             "The cut: (b, t, n·h) → (b, t, n, h). It is a view, as a head's numbers already lie "
             "side by side.",
             "To the front: (b, t, n, h) → (b, n, t, h), axes 1 and 2 change places.",
-            "b, t, width = x.shape\nreturn x.view(b, t, n_heads, width // n_heads).transpose(1, 2)",
         ),
     ),
     "03.merge_heads": Exercise(
         reference=merge_heads,
+        more="refuses what has no four axes",
         probes=[  # (b, n, t, h): an easy one, all different, all equal, then each of them 1
             (counting(1, 3, 2, 2),),
             (counting(2, 4, 5, 3),),
@@ -391,11 +392,12 @@ EXERCISES = {
             "are joined.",
             "First (b, n, t, h) → (b, t, n, h): axes 1 and 2 change places.",
             "flatten(2) joins axis 2 and all that follow; so does reshape(b, t, n * h). view "
-            "cannot, after a transpose.\nreturn x.transpose(1, 2).flatten(2)",
+            "cannot, after a transpose.",
         ),
     ),
     "03.multi_head_attention": Exercise(
         reference=multi_head_attention,
+        more="refuses a width that n_heads does not divide",
         probes=[  # b, t, d, n, h: an easy one, all different, d = n·h, then each of them 1
             random(1, 3, 4, 2, 2),
             random(2, 5, 7, 3, 4),
@@ -414,9 +416,6 @@ EXERCISES = {
             "x @ w_q is (b, t, n·h) and holds the queries of all heads; the same for k and v.",
             "split_heads makes (b, n, t, h) of it. library.causal_attention then treats every head "
             "by itself; that is all it needs.",
-            "q, k, v = (library.split_heads(x @ w, n_heads) for w in (w_q, w_k, w_v))\n"
-            "output, weights = library.causal_attention(q, k, v)\n"
-            "return library.merge_heads(output) @ w_o, weights",
         ),
     ),
 }

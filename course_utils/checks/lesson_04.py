@@ -330,6 +330,7 @@ STEP_MISTAKES = {
 EXERCISES = {
     "04.decode_step": Exercise(
         reference=decode_step,
+        more="also takes K/V heads that are shared (06), and is faster for one new token",
         probes=[
             step(1, 1, 1, 2, n_past=5),
             step(1, 2, 1, 3, n_past=0),
@@ -351,14 +352,12 @@ EXERCISES = {
             "them, k and v.",
             "q are the queries of the last t tokens: causal attention from lesson 02 fits, also "
             "for several new tokens at once.",
-            "k, v = cache.append(k_new, v_new)\n"
-            "output, _ = library.causal_attention(q, k, v)\n"
-            "return output",
         ),
         play=take_step,
     ),
     "04.kv_cache_bytes": Exercise(
         reference=kv_cache_bytes,
+        more="refuses sizes below 1",
         probes=[
             (1, 1, 1, 4, 3, 2),
             (3, 5, 2, 7, 11, 2),
@@ -379,7 +378,6 @@ EXERCISES = {
             "A key and a value for each of the g K/V heads, h numbers each: 2 · g · h. The query "
             "heads leave nothing, so n is not in it.",
             "This many for each of s tokens, b sequences and l layers; then bytes for each number.",
-            "return 2 * n_layers * batch * n_kv_heads * head_dim * n_tokens * bytes_per_element",
         ),
         play=count_bytes,
     ),

@@ -96,6 +96,7 @@ MISTAKES = {
 EXERCISES = {
     "05.multi_query_attention": Exercise(
         reference=attention,
+        more="also takes a mask, and more K/V heads than one (06)",
         probes=[  # b, n, t, s, h: an easy one, all different, all equal, then each of them 1
             probe(1, 2, 2, 3, 2, g=1),
             probe(3, 3, 2, 4, 5, g=1),
@@ -115,10 +116,6 @@ EXERCISES = {
             "q.reshape(b, 1, n * t, h) lays the heads one under the other: K then fits as it is, "
             "head for head.",
             "Scale, softmax and average as ever; at the end give the heads their axis back.",
-            "b, n, t, h = q.shape\n"
-            "weights = (q.reshape(b, 1, n * t, h) @ k.mT / h**0.5).softmax(dim=-1)\n"
-            "output = weights @ v\n"
-            "return output.reshape(b, n, t, h), weights.reshape(b, n, t, -1)",
         ),
         remark=paid(8, 1, "The next section shows where, and how to avoid it."),
     )

@@ -551,6 +551,7 @@ LAYER_MISTAKES = {
 EXERCISES = {
     "06.grouped_query_attention": Exercise(
         reference=attention,
+        more="also takes a mask",
         probes=[  # b, n, t, s, h, g: easy to hard, both ends of g, then each of the others 1
             probe(1, 4, 2, 3, 2, g=2),
             probe(2, 6, 4, 5, 7, g=3),
@@ -575,12 +576,6 @@ EXERCISES = {
             "the other, and K (b, g, s, h) fits as it is.",
             "Where n % g is not 0, raise a ValueError. At the end reshape to (b, n, t, h) and "
             "(b, n, t, s).",
-            "(b, n, t, h), g = q.shape, k.shape[1]\n"
-            "if n % g:\n"
-            '    raise ValueError(f"{n} query heads cannot share {g} K/V heads evenly")\n'
-            "weights = (q.reshape(b, g, n // g * t, h) @ k.mT / h**0.5).softmax(dim=-1)\n"
-            "output = weights @ v\n"
-            "return output.reshape(b, n, t, h), weights.reshape(b, n, t, -1)",
         ),
         play=ask,
         remark=paid(
@@ -593,6 +588,7 @@ EXERCISES = {
     ),
     "06.GroupedQueryAttention": Exercise(
         reference=GroupedQueryAttention,
+        more="also takes head_dim, biases and rotary positions",
         probes=[  # d_model, n, g, x (b, t, d): easy to hard, both ends of g, h and n being 1
             (8, 4, 2, tokens(1, 6, 8)),
             (18, 6, 3, tokens(2, 7, 18)),
@@ -622,14 +618,6 @@ EXERCISES = {
             "n_kv_heads * h wide; o_proj goes back from n_heads * h to d_model.",
             "In forward: project and split; if cache: k, v = cache.append(k, v); attend; merge; "
             "o_proj. The cache gets g heads, never n.",
-            "def forward(self, x, cache=None):\n"
-            "    q = library.split_heads(self.q_proj(x), self.n_heads)\n"
-            "    k = library.split_heads(self.k_proj(x), self.n_kv_heads)\n"
-            "    v = library.split_heads(self.v_proj(x), self.n_kv_heads)\n"
-            "    if cache:\n"
-            "        k, v = cache.append(k, v)\n"
-            "    output, weights = library.causal_attention(q, k, v)\n"
-            "    return self.o_proj(library.merge_heads(output)), weights",
         ),
         play=run_layer,
     ),

@@ -6,12 +6,9 @@ COLOURS = {"Passed": "#009E73", "Not yet": "#D55E00", "Not started": "#767676"}
 
 
 def card(name, verdict, message, picture, hints, source):
-    """The HTML of a result; hints open one inside the other, the library's code last."""
-    fold = f"<pre>{html.escape(source)}</pre>"
-    fold = details(
-        "Compare with the library" if verdict == "Passed" else "Solution: the library's own code",
-        fold,
-    )
+    """The HTML of a result; hints open one inside the other, the solution last."""
+    title = "Compare with the solution" if verdict == "Passed" else "Solution"
+    fold = details(title, f"<pre>{html.escape(source)}</pre>")
     if verdict != "Passed":
         for i, hint in reversed(list(enumerate(hints, start=1))):
             fold = details(f"Hint {i} of {len(hints)}", paragraphs(hint) + fold)

@@ -136,7 +136,7 @@ def test_lesson_01_is_answered_by_keyboard(page, lab):
     said = run_cell(page, exercise)
     assert "Not yet" in said and "This is what you get with no scale." in said
     save_screenshot(page, "lesson_01_exercise")
-    first, second = (output.get_by_text(f"Hint {i} of 4") for i in (1, 2))
+    first, second = (output.get_by_text(f"Hint {i} of 3") for i in (1, 2))
     assert first.is_visible() and not second.is_visible()
     first.focus()
     page.keyboard.press("Enter")
