@@ -1,4 +1,6 @@
-"""The ladder: from self-attention to grouped-query attention.
+"""Attention in its general form, up to grouped-query attention: what lessons go on with.
+
+ladder.py has it rung by rung, as each lesson builds it.
 
 b batch, n query heads, g key/value heads, r = n // g query heads a group, h head_dim,
 t query positions in this call, s keys. Tensors are (b, heads, tokens, h); in masks True means
@@ -29,11 +31,11 @@ def attention(q, k, v, mask=None):
     check_shapes(q, k, v, mask)
     (b, n, t, h), (g, s) = q.shape, k.shape[1:3]
     r = group_size(n, g)
-    grouped = q.reshape(b, g, r * t, h)  # 06: the queries of a group lie under one another
+    grouped = q.reshape(b, g, r * t, h)  # lesson 06: the queries of a group lie under one another
     if q.dtype == torch.float16:  # its largest number is 65,504, and scores may be larger
         grouped, k = grouped.float(), k.float()
     scores = (grouped / h**0.5 @ k.mT).reshape(b, n, t, s)
-    if mask is not None:  # 02
+    if mask is not None:  # lesson 02
         scores = scores.masked_fill(~mask, float("-inf"))
     weights = scores.softmax(dim=-1).to(q.dtype)
     output = weights.reshape(b, g, r * t, s) @ v
