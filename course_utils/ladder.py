@@ -57,7 +57,7 @@ def causal_attention(q, k, v):
     tensor([[1.0000, 0.0000],
             [0.5000, 0.5000]])
     """
-    t, h, s = *q.shape[-2:], k.shape[-2]
+    t, s, h = q.shape[-2], k.shape[-2], q.shape[-1]
     scores = q @ k.mT / h**0.5
     scores = scores.masked_fill(~causal_mask(t, s), float("-inf"))
     weights = scores.softmax(dim=-1)

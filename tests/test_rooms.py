@@ -61,4 +61,9 @@ def test_a_room_asks_only_those_it_may(path):
 
 def test_every_room_is_in_the_rule():
     rooms = {path.name for path in (ROOT / "course_utils").iterdir() if path.is_dir()}
-    assert rooms - {"__pycache__"} == MAY_ASK.keys() - {"library", "ladder", "environment", "makers"}
+    assert rooms - {"__pycache__"} == MAY_ASK.keys() - {
+        "library",
+        "ladder",
+        "environment",
+        "makers",
+    }
