@@ -9,6 +9,7 @@ import re
 
 import pytest
 import torch
+from IPython.core.inputtransformer2 import TransformerManager
 from lessons import PATHS, read
 from safetensors.torch import save
 
@@ -73,21 +74,34 @@ def up_to(name):
     return CELLS[: last + 1]
 
 
-def imports(cell):
-    """The top-level imports of a cell, as code."""
-    tree = ast.parse(cell.source if cell.cell_type == "code" and "import " in cell.source else "")
-    nodes = [x for x in tree.body if isinstance(x, ast.Import | ast.ImportFrom)]
-    return "\n".join(map(ast.unparse, nodes))
+def at_hand(cell):
+    """The imports of a cell, and the names it sets to what is written out, as code."""
+    is_code = cell.cell_type == "code"
+    plain = TransformerManager().transform_cell(cell.source) if is_code else ""  # without !pip
+    return "\n".join(ast.unparse(x) for x in ast.parse(plain).body if is_import(x) or is_table(x))
+
+
+def is_import(node):
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def is_table(node):
+    """Whether a line sets a name to what is written out: NAMES = {"a", "b"}."""
+    if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+        return False
+    containers = ast.Tuple | ast.List | ast.Set | ast.Dict
+    parts = ast.walk(node.value)
+    return all(isinstance(x, ast.Constant | containers | ast.expr_context) for x in parts)
 
 
 @every_exercise
 def test_a_rung_passes_where_its_stub_stands(name):
-    """What is at hand there: what the lesson has imported, and its earlier exercises."""
+    """What is at hand there: the lesson's imports and constants, and its earlier exercises."""
     namespace = {}
     for lesson, cell in up_to(name):
         if lesson == name[:2]:
             exercise = exercise_of(cell)
-            exec(inspect.getsource(rung(exercise)) if exercise else imports(cell), namespace)
+            exec(inspect.getsource(rung(exercise)) if exercise else at_hand(cell), namespace)
     assert examine(find(name), namespace[rung(name).__name__]).passed
 
 
