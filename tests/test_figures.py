@@ -136,7 +136,7 @@ FIGURES = {
     "decoding": (3, WORDS),
     "flow": (some(4, 5), some(4, 3), some(4, 3), some(4, 3), WORDS, 2),
     "found": ([some(3, 3), torch.eye(3)], ["a", "b"], WORDS[:3]),
-    "frontier": (BYTES, QUALITY, 2),
+    "frontier": (BYTES, QUALITY),
     "hero": dial(4),
     "learning_curves": (CURVES, MINE),
     "lookup": (some(4, 4).tril(), [0, 0, 3], WORDS[:3], "A title"),
@@ -145,7 +145,7 @@ FIGURES = {
     "published": (pd.DataFrame(ROWS),),
     "roofline": steps(1),
     "sees": (causal(), WORDS, 2),
-    "trained_and_random": (DIVERSITY,),
+    "trained_and_random": (DIVERSITY, "A title"),
     "uptraining": (CONVERTED, SCRATCH, CONTROL),
     "spread": ({"a": [0.1, 0.2], "b": [0.5] * 9}, "A title", "x"),
 }
@@ -585,66 +585,108 @@ def test_an_interval_needs_two_to_ten_values(values):
         figures.interval(values)
 
 
-def clusters(axes):
-    """The marks with their intervals, and the dots, by label: {label: (marks, intervals, dots)}."""
-    found = {}
-    for container in axes.containers:
-        line, _, (ranges,) = container.lines
-        dots = [
-            other.get_xydata().tolist()
-            for other in axes.lines
-            if other.get_marker() == "." and other.get_color() == line.get_color()
-        ]
-        intervals = [ends[:, 1].tolist() for ends in ranges.get_segments()]
-        found[container.get_label()] = (line.get_xydata().tolist(), intervals, dots)
-    return found
+def drawn_samples(axes, style, filled=True):
+    """What is drawn in a colour, by a mark that is filled or not: (marks, spans, dots)."""
+    color, marker, _ = style
+    own = [x for x in axes.lines if x.get_color() == color]
+    where = [x.get_xydata().tolist() for x in own if len(x.get_xdata()) > 0]
+    marks = [
+        x.get_xydata()[0].tolist()
+        for x in own
+        if (x.get_marker(), x.get_markersize()) == (marker, 8.5)
+        and (x.get_markerfacecolor() != "white") == filled
+    ]
+    at = {x for x, _ in marks}
+    spans = [
+        [y for _, y in line] for line in where if len(line) == 2 and {x for x, _ in line} <= at
+    ]
+    dots = [x.get_xydata().tolist() for x in own if x.get_marker() == "."]
+    return marks, spans, dots
 
 
-def assert_clusters(drawn, samples):
-    """Each sample is drawn as its mean, its interval and its seeds; returns the marks' places."""
-    marks, intervals, dots = drawn
-    expected = [figures.interval(x) for x in samples]
-    assert [y for _, y in marks] == pytest.approx([mean for mean, _ in expected])
-    for interval, (mean, half) in zip(intervals, expected, strict=True):
-        assert interval == pytest.approx([mean - half, mean + half])
-    assert [[y for _, y in cloud] for cloud in dots] == samples
+def assert_samples(drawn, samples):
+    """Each sample is its mean, a line from lowest to highest, its seeds; returns marks' places."""
+    marks, spans, dots = drawn
+    assert [y for _, y in marks] == pytest.approx([sum(x) / len(x) for x in samples])
+    assert spans == [[min(x), max(x)] for x in samples]
+    clouds = [[y for _, y in cloud] for cloud in dots]
+    assert all(x in clouds for x in samples)
     assert all(len({x for x, _ in cloud}) == 1 for cloud in dots)
     return [x for x, _ in marks]
 
 
-@pytest.mark.parametrize("name", ["frontier", "uptraining", "trained_and_random", "roofline"])
-def test_a_legend_tells_lines_apart_without_colour(name):
-    figure = draw(name)
+def of_legend(figure):
+    """The looks of a legend's lines, by label."""
+    (legend,) = figure.legends
+    return {
+        text.get_text(): (line.get_marker(), line.get_linestyle(), line.get_color())
+        for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)
+    }
+
+
+def test_a_legend_tells_lines_apart_without_colour():
+    figure = draw("roofline")
     (legend,) = figure.legends
     named = {c.get_label(): c.lines[0] for c in figure.axes[0].containers}
     assert [text for text in words(legend.get_texts()) if text != "least possible"] == [*named]
     looks = [(x.get_marker(), x.get_linestyle(), x.get_color()) for x in named.values()]
     assert all(len(set(look)) == len(named) > 1 for look in zip(*looks, strict=True))
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("frontier", ["width (filled)", "weights (hollow)", "on the frontier, width (filled)"]),
+        ("trained_and_random", ["trained weights (filled)", "random weights (hollow)"]),
+        ("uptraining", ["mean", "first", "random", "MHA, not converted"]),
+    ],
+)
+def test_a_legend_says_what_a_line_and_what_a_mark_is(name, said):
+    figure = draw(name)
+    looks = of_legend(figure)
+    assert list(looks) == said
+    shapes = [(marker, line) for marker, line, _ in looks.values()]
+    assert len(set(shapes)) == len(shapes)
+    (legend,) = figure.legends
+    assert "mean of the seeds, line: lowest to highest" in legend.get_title().get_text()
     figure.draw_without_rendering()
     assert legend.get_window_extent().y1 <= min(x.get_tightbbox().y0 for x in figure.axes)
 
 
-@pytest.mark.parametrize("g", BYTES)
-def test_the_frontier_shows_every_seed_at_its_bytes(g):
-    figure = figures.frontier(BYTES, QUALITY, g)
+def test_a_colour_and_a_mark_are_one_g_in_all_pictures_of_the_trade():
+    looks = dict(zip((8, 4, 2, 1), figures.parts.STYLES, strict=True))
+    curves = {f"g = {g}": [[(0, 0.1), (9, g / 9)]] for g in looks}
+    conversion = figures.uptraining(CONVERTED, SCRATCH, CONTROL)
+    pictures = [figures.frontier(BYTES, QUALITY), figures.learning_curves(curves)]
+    for figure in pictures:
+        drawn = {(x.get_color(), x.get_marker()) for axes in figure.axes for x in axes.lines}
+        assert {look[:2] for look in looks.values()} <= drawn
+    for axes, g in zip(conversion.axes, CONVERTED, strict=True):
+        (scratch,) = [x for x in axes.lines if list(x.get_xdata()) == [0, 1]]
+        assert (scratch.get_color(), scratch.get_linestyle()) == looks[g][::2]
+    of_ways = of_legend(conversion)
+    assert of_ways["MHA, not converted"] == (looks[8][1], looks[8][2], looks[8][0])
+    ways = [of_ways[way] for way in ("mean", "first", "random")]
+    assert not {x for way in ways for x in way[::2]} & {
+        x for look in looks.values() for x in look[:2]
+    }
+
+
+def test_the_frontier_shows_every_seed_at_its_bytes():
+    figure = figures.frontier(BYTES, QUALITY)
+    looks = dict(zip(BYTES, figures.parts.STYLES, strict=True))
     for axes, (panel, labels) in zip(figure.axes, QUALITY.items(), strict=True):
         assert axes.get_title(loc="left") == panel
-        drawn = clusters(axes)
-        places = {
-            label: assert_clusters(drawn[label], list(of.values())) for label, of in labels.items()
-        }
-        for x, width, weights in zip(BYTES.values(), *places.values(), strict=True):
-            apart = 1.1 if x < 512 else 1  # at g = n both are one model
-            assert x / 1.2 < width <= x <= weights < x * 1.2 and weights / width >= apart
-        dots = [[x for (x, *_), *_ in drawn[label][2]] for label in labels]
-        assert (dots[0][0] == dots[1][0]) and (dots[0][1] < dots[1][1])
-        now = [line.get_xydata()[0].tolist() for line in axes.lines if line.get_markersize() == 13]
-        index = list(BYTES).index(g)
-        both = [drawn[label][0][index] for label in labels]
-        assert now == both[: 1 if g == 8 else 2]
-        assert [c.lines[0].get_markevery() for c in axes.containers] == [[0, 1, 2, 3], [1, 2, 3]]
-        assert words(axes.texts) == [f"{y:.2f}".removeprefix("0") for _, y in now]
-        assert (axes.get_xscale(), axes.get_ylim()) == ("log", (0, 1.05))
+        width, weights = labels.values()
+        for g, x in BYTES.items():
+            (left,) = assert_samples(drawn_samples(axes, looks[g]), [width[g]])
+            assert x / 1.2 < left <= x
+            if g < 8:  # at g = n both are one model
+                (right,) = assert_samples(drawn_samples(axes, looks[g], False), [weights[g]])
+                assert right / left > 1.1 and x <= right < x * 1.2
+            else:
+                assert not drawn_samples(axes, looks[g], filled=False)[0]
+        assert (axes.get_xscale(), axes.get_ylim()) == ("log", (0, 1.1))
         assert axes.get_xticks().tolist() == list(BYTES.values())
         assert words(axes.get_xticklabels()) == [
             "512 B\ng = 8",
@@ -652,57 +694,35 @@ def test_the_frontier_shows_every_seed_at_its_bytes(g):
             "128 B\ng = 2",
             "64 B\ng = 1",
         ]
+        means = [figures.interval(of[g])[0] for of in (width, weights) for g in of]
+        told = [f"{y:.2f}".removeprefix("0") for y in means]
+        assert words(axes.texts) == told[:4] + told[5:]
 
 
-@pytest.mark.parametrize(
-    "g, said",
-    [
-        (8, "g = 8: the whole cache; .90 right after 6 steps, 1.00 after 9 steps"),
-        (4, "g = 4: half the cache; .80 right after 6 steps, 1.00 after 9 steps"),
-        (2, "g = 2: a quarter of the cache; .65 right after 6 steps, .99 after 9 steps"),
-        (1, "g = 1: an eighth of the cache; .45 right after 6 steps, .60 after 9 steps"),
-    ],
-)
-def test_the_frontier_says_what_this_g_costs_and_gets(g, said):
-    figure = figures.frontier(BYTES, QUALITY, g)
-    assert figure.get_suptitle() == said
-    means = {
-        panel: [f"{figures.interval(x[g])[0]:.2f}".removeprefix("0") for x in labels.values()]
-        for panel, labels in QUALITY.items()
-    }
-    assert f"{BYTES[g]} bytes, {said.split(': ')[1].split(';')[0]}" in figure.alt
-    for panel, (width, weights) in means.items():
-        assert f"after {panel}, {width} with width, {weights} with weights" in figure.alt
-
-
-def test_what_is_not_meant_now_is_outlined():
-    def fills(axes):
-        return [c.lines[0].get_markerfacecolor() for c in axes.containers]
-
-    frontier, conversion, diversity = (
-        draw(name).axes[0] for name in ("frontier", "uptraining", "trained_and_random")
-    )
-    assert fills(frontier) == ["white", "white"]
-    assert "white" not in fills(conversion)
-    assert [fill == "white" for fill in fills(diversity)] == [False, True]
-    now = [line for line in frontier.lines if line.get_markersize() == 13]
-    assert [(x.get_marker(), x.get_markerfacecolor()) for x in now] == [
-        (c.lines[0].get_marker(), c.lines[0].get_color()) for c in frontier.containers
-    ]
+def test_the_frontier_rings_what_no_other_beats():
+    figure = figures.frontier(BYTES, QUALITY)
+    for axes, (labels, on) in zip(
+        figure.axes, zip(QUALITY.values(), ([8, 4, 2, 1], [4, 2, 1]), strict=True), strict=True
+    ):
+        rings = [x.get_xydata()[0].tolist() for x in axes.lines if x.get_markersize() == 20]
+        width = labels["width"]
+        assert [y for _, y in rings] == pytest.approx([figures.interval(width[g])[0] for g in on])
+    title = "On the frontier: every g after 6 steps, only g = 1, 2 and 4 after 9 steps"
+    assert figure.get_suptitle() == title and title in figure.alt
+    for panel, labels in QUALITY.items():
+        for label, of in labels.items():
+            means = [f"g = {g} {figures.interval(of[g])[0]:.2f}" for g in (1, 2, 4, 8)]
+            assert f"after {panel}, {label} {', '.join(means)}".replace(" 0.", " .") in figure.alt
 
 
 def test_models_that_differ_at_n_are_drawn_apart():
     quality = copy.deepcopy(QUALITY)
     quality["6 steps"]["weights"][8] = seeds(0.8)
-    drawn = clusters(figures.frontier(BYTES, quality, 8).axes[0])
-    width, weights = (drawn[label][0][0] for label in ("width", "weights"))
-    assert weights[0] / width[0] > 1.1 and (width[1], weights[1]) == pytest.approx((0.9, 0.8))
-    assert words(figures.frontier(BYTES, quality, 8).axes[0].texts) == [".90", ".80"]
-
-
-def test_another_share_of_the_cache_is_a_fraction():
-    figure = figures.frontier({6: 600, 1: 100}, {"x": {"y": {6: [1, 1], 1: [0, 1]}}}, 1)
-    assert figure.get_suptitle() == "g = 1: 1/6 of the cache; .50 right after x"
+    axes = figures.frontier(BYTES, quality).axes[0]
+    ((left, high),), ((right, low),) = (
+        drawn_samples(axes, figures.parts.STYLES[0], filled)[0] for filled in (True, False)
+    )
+    assert right / left > 1.1 and (high, low) == pytest.approx((0.9, 0.8))
 
 
 @pytest.mark.parametrize("mine", [None, MINE])
@@ -762,19 +782,22 @@ def test_yours_are_told():
 
 def test_conversions_are_drawn_at_every_share():
     figure = figures.uptraining(CONVERTED, SCRATCH, CONTROL)
+    looks = {x: (color, marker, line) for x, (marker, line, color) in of_legend(figure).items()}
     for axes, (g, methods) in zip(figure.axes, CONVERTED.items(), strict=True):
         assert axes.get_title(loc="left") == f"g = {g}"
-        drawn, ways = clusters(axes), methods | {"MHA, not converted": CONTROL}
-        places = [assert_clusters(drawn[x], list(of.values())) for x, of in ways.items()]
+        ways = methods | {"MHA, not converted": CONTROL}
+        places = [
+            assert_samples(drawn_samples(axes, looks[x]), list(of.values()))
+            for x, of in ways.items()
+        ]
         for share, at in enumerate(zip(*places, strict=True)):
             assert list(at) == sorted(set(at)) and all(abs(x - share) < 0.5 for x in at)
-        level, half = figures.interval(SCRATCH[g])
+        level = figures.interval(SCRATCH[g])[0]
         across = [line.get_ydata() for line in axes.lines if list(line.get_xdata()) == [0, 1]]
         assert [list(y) for y in across] == [[level, level]]
         (band,) = axes.patches
-        assert (band.get_bbox().y0, band.get_bbox().y1) == pytest.approx(
-            (level - half, level + half)
-        )
+        ends = min(SCRATCH[g]), max(SCRATCH[g])
+        assert (band.get_bbox().y0, band.get_bbox().y1) == pytest.approx(ends)
         named = f"from scratch {level:.2f}".replace("0.", ".")
         assert {t.get_text(): t.xy[1] for t in axes.texts} == {named: level}
         assert words(axes.get_xticklabels()) == ["converted", "+5 %", "+10 %"]
@@ -785,55 +808,53 @@ def test_conversions_are_drawn_at_every_share():
     assert "MHA, not converted: .95 → .97 → .98." in figure.alt
 
 
-def test_conversion_says_who_leads_seed_by_seed_and_in_how_many_panels():
-    def of(*shares):
-        return dict(zip((0, 0.05, 0.1), shares, strict=True))
+def test_conversion_says_whose_mean_is_ahead_and_where():
+    def of(*means):
+        return {share: seeds(mean) for share, mean in zip((0, 0.05, 0.1), means, strict=True)}
 
-    wide = [0.2, 0.4, 0.6]  # so wide that no two intervals are apart; but each seed may be higher
-    higher, lower = ([x + d for x, d in zip(wide, away, strict=True)] for away in (
-        (0.10, 0.11, 0.12), (-0.10, -0.11, -0.12)
-    ))  # fmt: skip
-    mixed = [
-        x + d for x, d in zip(wide, (0.3, -0.2, 0.2), strict=True)
-    ]  # higher by 0.1, not surely
     accuracy = {
-        4: {"mean": of(lower, wide, higher), "first": of(wide, wide, wide)},
-        2: {"mean": of(lower, wide, higher), "first": of(wide, wide, wide)},
-        1: {"mean": of(mixed, wide, mixed), "first": of(wide, wide, wide)},
+        4: {"mean": of(0.3, 0.5, 0.7), "first": of(0.4, 0.5, 0.5), "random": of(0.1, 0.1, 0.1)},
+        2: {"mean": of(0.3, 0.5, 0.7), "first": of(0.4, 0.5, 0.5), "random": of(0.1, 0.1, 0.1)},
+        1: {"mean": of(0.3, 0.5, 0.501), "first": of(0.4, 0.5, 0.5), "random": of(0.1, 0.1, 0.1)},
     }
-    figure = figures.uptraining(accuracy, SCRATCH, of(wide, wide, wide))
-    title = "As converted, “first” leads in 2 of 3; after 10 % uptraining, “mean” leads in 2 of 3"
-    assert figure.get_suptitle() == title and title in figure.alt
-    same = {g: {name: of(wide, wide, wide) for name in ("mean", "first")} for g in (4, 2, 1)}
-    title = "As converted, no method leads; after 10 % uptraining, no method leads"
-    assert figures.uptraining(same, SCRATCH, of(wide, wide, wide)).get_suptitle() == title
+    figure = figures.uptraining(accuracy, SCRATCH, CONTROL)
+    title = "Ahead as converted: “first” at every g; after 10 % uptraining: “mean” at g = 4 and 2"
+    assert figure.get_suptitle() == title.replace("; ", ";\n") and title in figure.alt
+    for g in (4, 2, 1):  # two digits apart is what one sees
+        accuracy[g]["first"] = accuracy[g]["mean"]
+    accuracy[1]["mean"] = of(0.2, 0.2, 0.6)
+    title = "Ahead as converted: “first” at g = 1; after 10 % uptraining: “mean” at g = 1"
+    assert title in figures.uptraining(accuracy, SCRATCH, CONTROL).alt
+    same = {g: {name: of(0.5, 0.5, 0.5) for name in methods} for g, methods in accuracy.items()}
+    title = "Ahead as converted: none; after 10 % uptraining: none"
+    assert title in figures.uptraining(same, SCRATCH, CONTROL).alt
 
 
 def test_diversity_is_drawn_for_trained_and_random_weights():
-    figure = figures.trained_and_random(DIVERSITY)
+    figure = draw("trained_and_random")
     for axes, (label, of) in zip(figure.axes, DIVERSITY.items(), strict=True):
-        assert (axes.get_ylabel(), axes.get_ylim()[0]) == (label, 0)
+        assert axes.get_title(loc="left") == label
+        assert axes.get_ylim() == (0, 1 if label == "distance" else pytest.approx(35.2))
         assert words(axes.get_xticklabels()) == ["1", "2", "4"]
-        drawn = clusters(axes)
-        for kind in ("trained", "random"):
-            places = assert_clusters(drawn[f"{kind} weights"], [of[kind][g] for g in (1, 2, 4)])
-            assert all(0 < abs(x - i) < 0.3 for i, x in enumerate(places))
+        for i, (g, look) in enumerate(
+            zip((1, 2, 4), reversed(figures.parts.STYLES[:3]), strict=True)
+        ):
+            for kind, filled in (("trained", True), ("random", False)):
+                drawn = drawn_samples(axes, look, filled)
+                (x,) = assert_samples(drawn, [of[kind][g]])
+                assert 0 < (i - x if filled else x - i) < 0.3
     rank = figure.axes[1]
     bounds = [x.get_xydata().tolist() for x in rank.lines if x.get_linewidth() == 4]
     assert bounds == [[[i - 0.4, y], [i + 0.4, y]] for i, y in enumerate((8, 16, 32))]
-    assert [(t.get_text(), t.xy) for t in rank.texts] == [("bound g·h", (1.6, 32))]
-    assert not figure.axes[0].texts
+    assert words(rank.texts) == ["3.6", "7", "10", "at most g·h"]
+    assert words(figure.axes[0].texts) == ["0.4", "0.6", "0.8"]
 
 
-def test_diversity_writes_the_means_as_they_are_drawn_from_left_to_right():
-    figure = figures.trained_and_random(DIVERSITY)
-    assert figure.get_suptitle() == "Means, from g = 1 to g = 4"
-    assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "trained 0.4, 0.6, 0.8\nrandom 0.91, 0.88, 0.9",
-        "trained 3.6, 7, 10\nrandom 8, 6.5, 3.1",
-    ]
-    assert "From g = 1 to 4, distance: trained 0.4, 0.6, 0.8; random 0.91," in figure.alt
-    assert "rank: trained 3.6, 7, 10; random 8, 6.5, 3.1." in figure.alt
+def test_diversity_is_told():
+    figure = draw("trained_and_random")
+    assert figure.get_suptitle() == "A title" and "A title. Means, from g = 1 to 4, d" in figure.alt
+    assert "distance: trained 0.4, 0.6, 0.8, random 0.91, 0.88, 0.9;" in figure.alt
+    assert "rank: trained 3.6, 7, 10, random 8, 6.5, 3.1." in figure.alt
 
 
 @pytest.mark.parametrize("context", [1, 3])
@@ -920,7 +941,6 @@ FLIPBOOKS = {
         for right in ([0, 1, 2, 3, 4, 5], [0, 0, 1, 1, 2, 2], [0, 0, 0, 1, 1, 1])
     ],
     "hero": [dial(g) for g in (1, 4, 16)],
-    "frontier": [(BYTES, QUALITY, g) for g in BYTES],
     "roofline": [steps(context) for context in (1, 2, 4)],
 }
 

@@ -41,24 +41,6 @@ def around(quartiles):
     return median, (below, [x - m for m, x in zip(median, high, strict=True)])
 
 
-def clusters(axes, places, beside, samples, style, label, filled=True, marked=None):
-    """The mean of each sample of seeds as a mark with its interval; every seed as a dot beside it.
-
-    The marks are joined by a line; marked: the indices of those that are drawn, or None for all.
-    Returns the means.
-    """
-    color, marker, line = style
-    above = 4 - STYLES.index(style) / 10  # the first style lies on the others
-    means, halves = zip(*map(interval, samples), strict=True)
-    for at, seeds in zip(beside, samples, strict=True):
-        axes.plot([at] * len(seeds), list(seeds), ".", color=color, alpha=0.6, zorder=above)
-    axes.errorbar(
-        places, means, halves, ls=line, marker=marker, color=color, markersize=8.5, capsize=4,
-        mfc=color if filled else "white", mew=1.8, zorder=above, label=label, markevery=marked,
-    )  # fmt: skip
-    return means
-
-
 def legend(figure):
     """One legend for all panels, below them."""
     handles, labels = figure.axes[0].get_legend_handles_labels()

@@ -1,81 +1,75 @@
-"""What sharing keys costs and buys: accuracy, speed of learning, diversity."""
+"""What sharing keys costs and buys: accuracy, speed of learning, diversity.
+
+In all of them a colour and a mark mean one g, from the largest on.
+"""
 
 from statistics import fmean
 
-from course_utils.figures.card import LOOK, Card
-from course_utils.figures.parts import (
-    DARK,
-    LIGHT,
-    SIDES,
-    STYLES,
-    apart,
-    clusters,
-    digits,
-    interval,
-    legend,
-    two,
-)
+from matplotlib.lines import Line2D
 
-PARTS = {1: "the whole", 2: "half the", 4: "a quarter of the", 8: "an eighth of the"}
+from course_utils.figures.card import LOOK, Card
+from course_utils.figures.parts import DARK, LIGHT, SIDES, STYLES, apart, digits, two
+
+LINES = "-", "--"  # of what is looked at, whose marks are filled, and of what it is compared with
+WAYS = (("#000000", "P", "-"), ("#6A3D9A", "X", "--"), ("#888888", "*", ":"))  # none is a g's
+SEEDS = "mark: mean of the seeds, line: lowest to highest"
 
 
 @LOOK
-def frontier(cache_bytes, quality, g):
-    """Accuracy against bytes of cache for each token, this g filled and with its means.
+def frontier(cache_bytes, quality):
+    """Accuracy against bytes of cache for each token, a ring round what no other beats in both.
 
-    cache_bytes {g: bytes}; quality {panel: {label: {g: accuracies, one a seed}}}, one label or two.
-    Where both have the same accuracies at the largest g, they are one model, drawn at one place.
+    cache_bytes {g: bytes}; quality {panel: {label: {g: accuracies, one a seed}}}, one label or two;
+    rings are for the first. Where both have the same accuracies at the largest g, they are one
+    model, drawn at one place.
     """
     n = max(cache_bytes)
-    less = cache_bytes[n] / cache_bytes[g]
-    part = PARTS.get(less, f"1/{less:.3g} of the") + " cache"
-    means = {
-        panel: {label: digits(fmean(seeds[g])) for label, seeds in labels.items()}
-        for panel, labels in quality.items()
-    }
-    right = ", ".join(f"{next(iter(of.values()))} after {panel}" for panel, of in means.items())
+    looks = of_g(cache_bytes)
+    best = {panel: unbeaten(cache_bytes, next(iter(of.values()))) for panel, of in quality.items()}
+    named = [
+        "every g" if len(on) == len(cache_bytes) else f"only g = {and_(on)}" for on in best.values()
+    ]
+    places = [f"{on} after {panel}" for on, panel in zip(named, quality, strict=True)]
+    title = f"On the frontier: {', '.join(places)}"
     said = "; ".join(
-        f"after {panel}, " + ", ".join(f"{mean} with {label}" for label, mean in of.items())
-        for panel, of in means.items()
+        f"after {panel}, {label} "
+        + ", ".join(f"g = {g} {digits(fmean(seeds[g]))}" for g in sorted(cache_bytes))
+        for panel, labels in quality.items()
+        for label, seeds in labels.items()
     )
     figure = Card(
         11,
         5,
-        f"Means and intervals, {len(quality)} panels: share of right answers against bytes of "
-        f"cache for each token. g = {g}: {cache_bytes[g]:,} bytes, {part}. Right: {said}.",
+        f"Share of right answers against bytes of cache for each token, {len(quality)} panels. "
+        f"{title} (ringed). Means: {said}.",
     )
-    title = f"g = {g}: {part}; {right}".replace(" after", " right after", 1)
     figure.suptitle(title, x=0.01, ha="left")
     panels = figure.subplots(1, len(quality), sharey=True, squeeze=False)[0]
     for axes, (panel, labels) in zip(panels, quality.items(), strict=True):
         one_model = len({tuple(seeds[n]) for seeds in labels.values()}) == 1
-        for style, side, (label, seeds) in zip(STYLES, SIDES, labels.items(), strict=False):
-            shift = {one: side * (not one_model or one < n) for one in cache_bytes}
-            at = [x * 2 ** (0.11 * shift[one]) for one, x in cache_bytes.items()]
-            beside = [
-                x * 2 ** (0.14 * (shift[one] or SIDES[0]))
-                for one, x in zip(cache_bytes, at, strict=True)
-            ]
-            samples = [seeds[one] for one in cache_bytes]
-            marked = [i for i, one in enumerate(shift) if shift[one] or side == SIDES[0]]
-            means = clusters(axes, at, beside, samples, style, label, False, marked)
-            place = dict(zip(cache_bytes, zip(at, means, strict=True), strict=True))[g]
-            if shift[g] or side == SIDES[0]:  # else the mark of the first label stands there
-                axes.plot(*place, style[1], color=style[0], markersize=13, zorder=5)
-                axes.annotate(
-                    digits(place[1]), place, (22 * side, -11 * side), textcoords="offset points",
-                    ha="right" if side < 0 else "left", va="center", fontweight="bold",
-                )  # fmt: skip
+        for line, side, (label, seeds) in zip(LINES, SIDES, labels.items(), strict=False):
+            first, means = side == SIDES[0], []
+            for g, x in cache_bytes.items():
+                at = x * 2 ** (0.11 * side * (not one_model or g < n))
+                if first and g in best[panel]:
+                    axes.plot(at, fmean(seeds[g]), "o", ms=20, mfc="none", mec=DARK, zorder=2)
+                if first or not one_model or g < n:
+                    beside = at * 2 ** (0.05 * side)
+                    mean = sample(axes, at, beside, seeds[g], looks[g], filled=first)
+                    number(axes, at, mean, side)
+                means.append((at, fmean(seeds[g])))
+            axes.plot(*zip(*means, strict=True), line, color=DARK, lw=1.3, zorder=1, label=label)
         axes.set_xscale("log", base=2)
         axes.set_xticks(
-            list(cache_bytes.values()), [f"{x:,} B\ng = {one}" for one, x in cache_bytes.items()]
+            list(cache_bytes.values()), [f"{x:,} B\ng = {g}" for g, x in cache_bytes.items()]
         )
         axes.minorticks_off()
         axes.set_xlim(min(cache_bytes.values()) / 1.6, max(cache_bytes.values()) * 1.6)
-        axes.set(ylim=(0, 1.05), xlabel="cache for each token")
+        axes.set(ylim=(0, 1.1), xlabel="cache for each token")
         axes.set_title(panel, fontsize=12)
     panels[0].set_ylabel("share of right answers")
-    legend(figure)
+    names = [f"{label} ({how})" for label, how in zip(labels, ("filled", "hollow"), strict=False)]
+    keys(figure, dict(zip(names, LINES, strict=False)) | {f"on the frontier, {names[0]}": None})
     return figure
 
 
@@ -135,9 +129,10 @@ def uptraining(accuracy, scratch, control):
     {share: accuracies} of the MHA models that were converted, trained on as they are.
     """
     shares = list(control)
+    mha, *looks = STYLES
     title = (
-        f"As converted, {ahead(accuracy, shares[0])}; "
-        f"after {100 * shares[-1]:g} % uptraining, {ahead(accuracy, shares[-1])}"
+        f"Ahead as converted: {ahead(accuracy, shares[0])}; "
+        f"after {100 * shares[-1]:g} % uptraining: {ahead(accuracy, shares[-1])}"
     )
     said = "; ".join(
         f"g = {g}: "
@@ -148,99 +143,169 @@ def uptraining(accuracy, scratch, control):
     figure = Card(
         11,
         5,
-        f"Means and intervals, a panel for each g. {title} (compared seed by seed). {said}. "
+        f"Share of right answers, a panel for each g. {title}. Means: {said}. "
         f"MHA, not converted: {way(control)}.",
     )
-    figure.suptitle(title, x=0.01, ha="left")
+    figure.suptitle(title.replace("; ", ";\n"), x=0.01, ha="left")
     panels = figure.subplots(1, len(accuracy), sharey=True, squeeze=False)[0]
-    for axes, (g, methods) in zip(panels, accuracy.items(), strict=True):
+    for axes, look, (g, methods) in zip(panels, looks, accuracy.items(), strict=False):
         ways = methods | {"MHA, not converted": control}
-        for i, (style, (method, seeds)) in enumerate(zip(STYLES, ways.items(), strict=False)):
+        for i, (style, seeds) in enumerate(zip((*WAYS, mha), ways.values(), strict=False)):
             places = [place + 0.22 * (i - (len(ways) - 1) / 2) for place in range(len(shares))]
-            beside = [place + 0.1 for place in places]
-            clusters(axes, places, beside, [seeds[share] for share in shares], style, method)
-        mean, half = interval(scratch[g])
-        axes.axhline(mean, color=DARK, lw=1.5, ls=(0, (6, 3)), zorder=0)
-        axes.axhspan(mean - half, mean + half, color=DARK, alpha=0.12, lw=0, zorder=0)
-        text = f"from scratch {digits(mean)}"
-        axes.annotate(text, (-0.9, mean), (0, 3), textcoords="offset points", va="bottom")
+            means = [
+                sample(axes, at, at + 0.1, seeds[share], style)
+                for at, share in zip(places, shares, strict=True)
+            ]
+            axes.plot(places, means, style[2], marker=style[1], color=style[0], ms=0, zorder=1)
+        color, _, line = look
+        axes.axhline(fmean(scratch[g]), color=color, lw=2, ls=line, zorder=0)
+        axes.axhspan(min(scratch[g]), max(scratch[g]), color=color, alpha=0.12, lw=0, zorder=0)
+        text, at = f"from scratch {digits(fmean(scratch[g]))}", (-0.9, fmean(scratch[g]))
+        axes.annotate(text, at, (0, 3), textcoords="offset points", va="bottom")
         axes.set_xticks(
             range(len(shares)), [f"+{100 * x:g} %" if x else "converted" for x in shares]
         )
         axes.set(xlim=(-0.95, len(shares) - 0.4), ylim=(0, 1.05))
         axes.set_title(f"g = {g}", fontsize=12)
     panels[0].set_ylabel("share of right answers")
-    legend(figure)
+    figure.legend(handles=[
+        Line2D([], [], color=color, marker=marker, ls=line, ms=8.5, label=label)
+        for (color, marker, line), label in zip((*WAYS, mha), ways, strict=True)
+    ], loc="outside lower center", ncols=4, frameon=False, title=SEEDS)  # fmt: skip
     return figure
 
 
 @LOOK
-def trained_and_random(panels):
+def trained_and_random(panels, title):
     """How different the heads are against g, trained and random, a panel for each measure.
 
-    panels {axis label: {"trained": {g: one number a seed}, "random": the same, and maybe
-    "bound": {g: number}}}.
+    panels {measure: {"trained": {g: one number a seed}, "random": the same, and "bound":
+    {g: number} unless it is 1}}.
     """
     every_g = sorted(next(iter(panels.values()))["trained"])
-    few, n = every_g[0], every_g[-1]
-    titles = {
-        label: [
+    looks = of_g(every_g)
+    said = "; ".join(
+        f"{label}: "
+        + ", ".join(
             f"{kind} " + ", ".join(two(fmean(of[kind][g])) for g in every_g)
             for kind in ("trained", "random")
-        ]
+        )
         for label, of in panels.items()
-    }
-    said = "; ".join(f"{label}: {'; '.join(title)}" for label, title in titles.items())
+    )
     figure = Card(
         0.5 + 3.5 * len(panels),
         5,
-        f"Means and intervals against g, {len(panels)} panels. From g = {few} to {n}, {said}.",
+        f"{len(panels)} panels against g. {title}. Means, from g = {every_g[0]} to {every_g[-1]}, "
+        f"{said}.",
     )
-    figure.suptitle(f"Means, from g = {few} to g = {n}", x=0.01, ha="left")
+    figure.suptitle(title, x=0.01, ha="left")
     every_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (label, of) in zip(every_axes, panels.items(), strict=True):
-        for kind, style, side in zip(("trained", "random"), STYLES, SIDES, strict=False):
-            places = [place + 0.1 * side for place in range(len(every_g))]
-            beside = [place + 0.15 * side for place in places]
-            samples = [of[kind][g] for g in every_g]
-            clusters(
-                axes, places, beside, samples, style, f"{kind} weights", filled=kind == "trained"
-            )
+        for kind, line, side in zip(("trained", "random"), LINES, SIDES, strict=True):
+            means = []
+            for place, g in enumerate(every_g):
+                at, filled = place + 0.12 * side, kind == "trained"
+                mean = sample(axes, at, at + 0.08 * side, of[kind][g], looks[g], filled)
+                if filled:
+                    number(axes, at, mean, side, two(mean))
+                means.append((at, mean))
+            axes.plot(*zip(*means, strict=True), line, color=DARK, lw=1.3, zorder=1)
         if "bound" in of:
             bounds = [of["bound"][g] for g in every_g]
             for place, y in enumerate(bounds):
                 axes.plot([place - 0.4, place + 0.4], [y, y], color=LIGHT, lw=4, zorder=0)
             axes.annotate(
-                "bound g·h", (len(every_g) - 1.4, bounds[-1]), (-6, 0), va="center", ha="right",
+                "at most g·h", (len(every_g) - 1.4, bounds[-1]), (-6, 0), va="center", ha="right",
                 textcoords="offset points", color=DARK,
             )  # fmt: skip
         axes.set_xticks(range(len(every_g)), every_g)
-        axes.set(xlim=(-0.5, len(every_g) - 0.5), xlabel="K/V heads g", ylabel=label)
-        axes.set_ylim(0)
-        axes.set_title("\n".join(titles[label]), fontsize=12)
-    legend(figure)
+        axes.set(xlim=(-0.95, len(every_g) - 0.5), xlabel="K/V heads g")
+        axes.set_ylim(0, 1.1 * bounds[-1] if "bound" in of else 1)
+        axes.set_title(label, fontsize=12)
+    keys(figure, {"trained weights (filled)": LINES[0], "random weights (hollow)": LINES[1]})
     return figure
 
 
-def ahead(accuracy, share):
-    """Which method of `uptraining` leads in the most panels, and in how many.
+def of_g(every_g):
+    """The colour, mark and line of each g: {g: style}, from the largest on."""
+    return dict(zip(sorted(every_g, reverse=True), STYLES, strict=False))
 
-    It leads where the interval of its differences from each other, seed by seed, lies above 0.
+
+def sample(axes, at, beside, seeds, style, filled=True):
+    """The mean of some seeds as a mark on a line from lowest to highest, each as a dot beside it.
+
+    Returns the mean.
     """
+    color, marker, _ = style
+    mean = fmean(seeds)
+    axes.plot([beside] * len(seeds), list(seeds), ".", color=color, alpha=0.6, zorder=3)
+    axes.plot([at, at], [min(seeds), max(seeds)], color=color, lw=1.8, zorder=3)
+    face = color if filled else "white"
+    axes.plot(at, mean, marker, color=color, markersize=8.5, mfc=face, mew=1.8, zorder=4)
+    return mean
 
-    def beats(one, other):
-        mean, half = interval([a - b for a, b in zip(one[share], other[share], strict=True)])
-        return mean > half
 
-    wins = {
-        method: sum(
-            all(beats(methods[method], methods[other]) for other in methods if other != method)
-            for methods in accuracy.values()
-        )
-        for method in next(iter(accuracy.values()))
-    }
-    best = max(wins, key=wins.get)
-    return f"“{best}” leads in {wins[best]} of {len(accuracy)}" if wins[best] else "no method leads"
+def number(axes, at, mean, side, text=None):
+    """The mean in figures, left (side -1) and above or right and below its mark."""
+    axes.annotate(
+        text or digits(mean), (at, mean), (10 * side, -13 * side), textcoords="offset points",
+        ha="right" if side < 0 else "left", va="center", zorder=5,
+        bbox={"fc": "white", "ec": "none", "pad": 0.5, "alpha": 0.8},
+    )  # fmt: skip
+
+
+def keys(figure, named):
+    """One legend below all panels: {label: a kind of line, or None for a ring}."""
+    handles = [
+        Line2D([], [], color=DARK, ls=line or "none", marker="" if line else "o", ms=14, mfc="none",
+               label=label)
+        for label, line in named.items()
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, title=SEEDS)
+
+
+def unbeaten(cache_bytes, accuracies):
+    """Each g that no other beats: as good in cache and in mean accuracy, and better in one.
+
+    >>> unbeaten({1: 64, 2: 128, 4: 256}, {1: [0.4, 0.6], 2: [1, 1], 4: [1, 1]})
+    [1, 2]
+    """
+    at = {g: (x, -fmean(accuracies[g])) for g, x in cache_bytes.items()}  # lower is better
+    return [
+        g
+        for g, (x, y) in sorted(at.items())
+        if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in at.values())
+    ]
+
+
+def ahead(accuracy, share):
+    """Which methods of `uptraining` have the highest mean, in two digits, and at which g.
+
+    >>> ahead({2: {"a": {0: [0.5]}, "b": {0: [0.4]}}, 1: {"a": {0: [0.3]}, "b": {0: [0.3]}}}, 0)
+    '“a” at g = 2'
+    """
+    where = {method: [] for method in next(iter(accuracy.values()))}
+    for g, methods in accuracy.items():
+        means = {method: round(fmean(seeds[share]), 2) for method, seeds in methods.items()}
+        best = [method for method, mean in means.items() if mean == max(means.values())]
+        if len(best) == 1:  # no tie
+            where[best[0]].append(g)
+    found = [
+        f"“{method}” at " + ("every g" if len(at) == len(accuracy) else f"g = {and_(at)}")
+        for method, at in where.items()
+        if at
+    ]
+    return ", ".join(found) or "none"
+
+
+def and_(numbers):
+    """Numbers in words.
+
+    >>> and_([4, 2, 1]), and_([8])
+    ('4, 2 and 1', '8')
+    """
+    *others, last = map(str, numbers)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def way(seeds):
