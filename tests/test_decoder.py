@@ -11,9 +11,16 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GemmaConfig,
+    GraniteConfig,
     LlamaConfig,
+    MistralConfig,
+    Olmo2Config,
+    Phi3Config,
     Qwen2Config,
     Qwen3Config,
+    SmolLM3Config,
 )
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
@@ -28,6 +35,14 @@ LLAMA31 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+FACTORS_OF_GRANITE = {
+    "embedding_multiplier": 3.0,
+    "attention_multiplier": 0.2,
+    "residual_multiplier": 0.4,
+    "logits_scaling": 1.7,
+}
+NARROW = {x: y for x, y in SIZES.items() if x != "head_dim"} | {"hidden_size": 48}  # h is d // n
+KINDS = ["sliding_attention", "full_attention", "sliding_attention"]
 CONFIGS = {
     "llama": LlamaConfig(**SIZES),
     "llama, tied": LlamaConfig(**SIZES, tie_word_embeddings=True),
@@ -38,6 +53,28 @@ CONFIGS = {
     "qwen2: biases but for o_proj": Qwen2Config(**SIZES),
     "qwen3: a norm of each query and key": Qwen3Config(**SIZES, tie_word_embeddings=True),
     "qwen3, biases": Qwen3Config(**SIZES, attention_bias=True),
+    "mistral": MistralConfig(**SIZES),
+    "mistral, tied, as long as its window": MistralConfig(
+        **SIZES, tie_word_embeddings=True, sliding_window=21
+    ),
+    "smollm3: a layer without RoPE": SmolLM3Config(**SIZES, no_rope_layers=[1, 0, 1]),
+    "smollm3, untied, biases": SmolLM3Config(
+        **SIZES, no_rope_layer_interval=3, attention_bias=True, tie_word_embeddings=False
+    ),
+    "granite: factors": GraniteConfig(**SIZES, **FACTORS_OF_GRANITE),
+    "granite, tied, biases": GraniteConfig(
+        **SIZES, **FACTORS_OF_GRANITE, tie_word_embeddings=True, attention_bias=True
+    ),
+    "phi3: fused": Phi3Config(**NARROW),
+    "phi3, tied, MQA": Phi3Config(**NARROW | {"num_key_value_heads": 1}, tie_word_embeddings=True),
+    "olmo2: norms after": Olmo2Config(**SIZES),
+    "olmo2, tied, biases": Olmo2Config(**SIZES, tie_word_embeddings=True, attention_bias=True),
+    "gemma: norms to add to 1": GemmaConfig(**SIZES),
+    "gemma, untied, biases": GemmaConfig(**SIZES, tie_word_embeddings=False, attention_bias=True),
+    "gemma3: four norms, two RoPEs": Gemma3TextConfig(
+        **SIZES, query_pre_attn_scalar=5, layer_types=KINDS, sliding_window=21
+    ),
+    "gemma3, untied": Gemma3TextConfig(**SIZES, tie_word_embeddings=False),
 }
 WEIGHTS = "model.safetensors"
 IDS = torch.randint(2, 29, (2, 11), generator=torch.Generator().manual_seed(0))
@@ -309,7 +346,7 @@ def test_a_config_is_refused_or_computed_as_transformers_does(make, tmp_path):
         path.write_text(json.dumps(config | change))
         checkpoint = checkpoints.open_checkpoint(tmp_path)
         try:
-            decoder.check_config(checkpoint.config)
+            decoder.architecture(checkpoint.config)
         except ValueError as error:
             assert "known here" in str(error)
             continue
@@ -412,7 +449,7 @@ SEEN = "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_model", "max_context"
 @pytest.mark.parametrize(("name", "config"), ON_THE_HUB.items(), ids=ON_THE_HUB)
 def test_real_configs_are_read_as_the_table_and_transformers_have_them(name, config):
     before = deepcopy(config)
-    decoder.check_config(config)
+    decoder.architecture(config)
     row, found = geometry.model(name), geometry.from_config(config)
     for field in (*SEEN, "windows", "rope_theta", "vocab"):
         assert getattr(found, field) == getattr(row, field), field
@@ -569,9 +606,9 @@ FACTORS = "factor", "low_freq_factor", "high_freq_factor", "original_max_positio
 )  # fmt: skip
 def test_a_config_it_would_compute_wrongly_is_refused(change, message):
     config = json.loads(CONFIGS["llama"].to_json_string(use_diff=False))
-    decoder.check_config(config)
+    decoder.architecture(config)
     for wrong in (config | change, {x: y for x, y in (config | change).items() if y is not None}):
-        for refuse in (decoder.check_config, decoder.Decoder):
+        for refuse in (decoder.architecture, decoder.Decoder):
             with pytest.raises(ValueError) as error:
                 refuse(wrong)
             assert str(error.value) == message

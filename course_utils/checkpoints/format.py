@@ -158,7 +158,7 @@ def why_not(names):
     """
     parts = {part for name in names for part in name.split(".")}
     fused = parts & {"c_attn", "query_key_value", "qkv_proj", "Wqkv", "W_pack"}
-    if {"q_proj", "k_proj", "v_proj"} <= parts:
+    if {"q_proj", "k_proj", "v_proj"} <= parts or {"qkv_proj", "gate_up_proj"} <= parts:  # Phi-3's
         return ""
     what = f"{min(fused)} is queries, keys and values fused" if fused else "there is no k_proj"
     if "kv_a_proj_with_mqa" in parts:

@@ -9,10 +9,15 @@ import torch
 from safetensors.torch import save_file
 
 from course_utils.checkpoints.reader import WHOLE, write_json
-from course_utils.decoder import Decoder, Layer, check_config, rotation
+from course_utils.decoder import Decoder, Layer
+from course_utils.families import architecture, rotation
 
 HEAD, EMBEDDING = "lm_head.weight", "embed_tokens.weight"
 KV = "input_layernorm", "self_attn.k_proj", "self_attn.v_proj", "self_attn.k_norm"
+FUSED = {  # in Phi-3's files one matrix is several, one under the other
+    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
+    "gate_up_proj": ("gate_proj", "up_proj"),
+}
 
 
 def load(checkpoint):
@@ -41,6 +46,8 @@ def save(model, folder):
     folder, weights = Path(folder), {}
     for name, x in model.state_dict().items():
         weights[name if name.startswith("lm_head") else f"model.{name}"] = x.bfloat16()
+    if model.config["model_type"] == "phi3":
+        weights = fused(weights)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / WHOLE, {"format": "pt"})
     write_json(folder / "config.json", model.config)
@@ -51,13 +58,14 @@ def inputs(checkpoint, ids):
 
     Layer i is read when the input of layer i + 1 is asked for; one layer is in memory at a time.
     """
-    check_config(checkpoint.config)
-    rope = rotation(checkpoint.config)
+    a = architecture(checkpoint.config)
+    a.check_length(len(ids))
     x = checkpoint.tensor(prefix(checkpoint) + EMBEDDING, rows=ids).float()[None]
+    x = a.embed_factor * x
     yield x
-    for i in range(checkpoint.config["num_hidden_layers"] - 1):
+    for i in range(a.n_layers - 1):
         with torch.no_grad():
-            x, _ = read_layer(checkpoint, i)(x, None, rope)
+            x, _ = read_layer(checkpoint, i)(x, None, rotation(checkpoint.config, i))
         yield x
 
 
@@ -65,12 +73,13 @@ def inputs(checkpoint, ids):
 def keys_values(checkpoint, i, x):
     """Keys before RoPE, keys after it and values, (1, g, s, h) each, of layer i for its input x.
 
-    Only what makes them is read: `KV`, of which Llama and Qwen2 have no k_norm.
+    Only what makes them is read: of `KV` what there is.
     """
     layer = read_layer(checkpoint, i, KV)
-    x = layer.input_layernorm(x)
+    before, *_ = layer.norms()
+    x = before(x)
     k = layer.self_attn.keys(x)
-    return k, rotation(checkpoint.config)(k, 0), layer.self_attn.values(x)
+    return k, rotation(checkpoint.config, i)(k, 0), layer.self_attn.values(x)
 
 
 def read_layer(checkpoint, i, parts=("",)):
@@ -79,7 +88,7 @@ def read_layer(checkpoint, i, parts=("",)):
     Raises ValueError if a tensor is missing, or is not what config.json says.
     """
     with torch.device("meta"):
-        layer = Layer(checkpoint.config)
+        layer = Layer(architecture(checkpoint.config))
     weights = checkpoint.tensors(layer_parts(checkpoint, i, parts))
     return filled(layer, weights, f"{prefix(checkpoint)}layers.{i}.", parts)
 
@@ -90,9 +99,13 @@ def prefix(checkpoint):
 
 
 def layer_parts(checkpoint, i, parts=("",)):
-    """The tensors of layer i whose names begin so, {name: None}, for `tensors` and `price`."""
-    start = prefix(checkpoint)
-    return part_of(checkpoint, *(f"{start}layers.{i}.{part}" for part in parts))
+    """The tensors of layer i whose names begin so, {name: rows or None}, for `tensors`."""
+    start = f"{prefix(checkpoint)}layers.{i}."
+    wanted = part_of(checkpoint, *(start + part for part in parts))
+    if parts == KV and (qkv := f"{start}self_attn.qkv_proj.weight") in checkpoint.names:
+        m = checkpoint.geometry
+        wanted[qkv] = slice(m.n_heads * m.head_dim, None)  # below the queries
+    return wanted
 
 
 def needed(checkpoint, ids, i):
@@ -119,6 +132,7 @@ def filled(module, weights, start, parts=("",)):
     """
     meant = {start + x: y for x, y in module.state_dict().items() if x.startswith(parts)}
     meant = {x.replace("model.lm_head", "lm_head"): y for x, y in meant.items()}  # beside the model
+    weights = split(weights, meant)
     for name in sorted(meant | weights):
         has, should = (tuple(x[name].shape) if name in x else "none" for x in (weights, meant))
         if has != should:
@@ -128,3 +142,28 @@ def filled(module, weights, start, parts=("",)):
     weights = {name.removeprefix(start): x.float() for name, x in weights.items()}
     module.load_state_dict(weights, strict=False, assign=True)
     return module
+
+
+def split(weights, meant):
+    """The weights with each `FUSED` matrix cut into those of its parts that are meant."""
+    for name in list(weights):
+        for whole in FUSED.keys() & name.split("."):
+            parts = [name.replace(whole, part) for part in FUSED[whole]]
+            parts = [part for part in parts if part in meant]
+            ends = torch.tensor([len(meant[part]) for part in parts]).cumsum(0)
+            if parts:
+                pieces = weights[name].tensor_split(ends[:-1])
+                weights = {x: y for x, y in weights.items() if x != name}
+                weights |= dict(zip(parts, pieces, strict=True))
+    return weights
+
+
+def fused(weights):
+    """What `split` cuts, put together again."""
+    for whole, (first, *_) in FUSED.items():
+        for name in [x for x in weights if first in x.split(".")]:
+            parts = [name.replace(first, part) for part in FUSED[whole]]
+            matrix = torch.cat([weights[part] for part in parts])
+            weights = {x: y for x, y in weights.items() if x not in parts}
+            weights[name.replace(first, whole)] = matrix
+    return weights

@@ -7,7 +7,7 @@ from ipywidgets import HTML, Dropdown, HBox, VBox
 
 from course_utils import SENTENCE, checkpoints, data_path, figures
 from course_utils.checkpoints.layers import prefix
-from course_utils.decoder import check_config
+from course_utils.families import architecture
 from course_utils.figures.parts import size
 from course_utils.widgets.slider import Keys, Slider, box_bundle
 
@@ -66,7 +66,7 @@ class Explorer(HBox):
             self.sizes = f"{name} · {m.kind}, n = {m.n_heads}, {g}, h = {m.head_dim}"
             if checkpoint.why_not:
                 raise ValueError(checkpoint.why_not)
-            check_config(checkpoint.config)
+            architecture(checkpoint.config)
             self.ids = THERE.get(name) or checkpoint.tokenizer().encode(SENTENCE).ids
         except Exception as fault:  # what strangers put into their files can fail anywhere
             self.layer.offer([0], 0)
