@@ -16,6 +16,7 @@ from course_utils.geometry import count, from_config
 from course_utils.rope import frequencies, rotate
 
 KNOWN = {  # in a config; what else there may be changes nothing here
+    "attention_chunk_size": (None,),
     "attn_logit_softcapping": (None,),
     "final_logit_softcapping": (None,),
     "is_causal": (True,),  # transformers takes null for false
@@ -68,11 +69,11 @@ class Architecture:
 
 
 def gemma(c):
-    exact = c.get("hidden_act") not in (None, "gelu")  # with both Gemma's files mean this one
+    both = {None: TANH, "gelu": TANH}  # an old file that says gelu means this one
     return {
         "tied": c.get("tie_word_embeddings", True),
         "norm_base": 1,
-        "activation": known(c, "hidden_act", ACTIVATIONS) if exact else TANH,
+        "activation": known(c, "hidden_act", ACTIVATIONS | both),
         "embed_factor": c["hidden_size"] ** 0.5,
     }
 
@@ -90,7 +91,8 @@ def gemma3(c):
         "full_attention": turning(c, slow | (c.get("rope_scaling") or {})),
         "sliding_attention": turning(c, fast | (rope.get("sliding_attention") or {})),
     }
-    return gemma(c | {"hidden_act": c.get("hidden_activation")}) | {
+    return gemma(c) | {
+        "activation": known(c, "hidden_activation", ACTIVATIONS | {None: TANH}),
         "inv_freq": [turned[kind] for kind in kinds],
         "window": limit,
         "qk_norm": "a head",
@@ -214,16 +216,14 @@ def window(c, absent=None, on=True):
 
     absent is the window of a family where the file does not say, on whether it is in use.
     """
-    sizes = {"sliding_window": c.get("sliding_window", absent) if on else None}
-    sizes["attention_chunk_size"] = c.get("attention_chunk_size")
-    found = [count(sizes, name) for name, size in sizes.items() if size]
-    kinds = {*(c.get("layer_types") or ())} - {"full_attention"}
-    if kinds - {"sliding_attention", "chunked_attention"} or (kinds and not found):
-        raise ValueError(
-            f"config.json has layers of {', '.join(sorted(kinds))}; known here are layers that see "
-            "all tokens, or a window that it says the size of"
-        )
-    return min(found, default=None)
+    size = c.get("sliding_window", absent) if on else None
+    for kind in {*(c.get("layer_types") or ())} - {"full_attention"}:
+        if kind != "sliding_attention" or not size:
+            raise ValueError(
+                f"config.json has layers of {kind}; known here are layers that see all tokens, or "
+                "a sliding_window of which it says the size"
+            )
+    return count(c, "sliding_window", default=size) if size else None
 
 
 def of_layers(c, name, otherwise):

@@ -19,11 +19,18 @@ from transformers import (
     AutoModelForCausalLM,
     DeepseekV3Config,
     FalconConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
     GemmaConfig,
     GPT2Config,
+    GraniteConfig,
     LlamaConfig,
+    MistralConfig,
+    Olmo2Config,
+    Phi3Config,
     Qwen2Config,
     Qwen3Config,
+    SmolLM3Config,
 )
 
 from course_utils import SENTENCE, checkpoints, figures
@@ -42,6 +49,13 @@ CONFIGS = {
     "qwen3": Qwen3Config(**SIZES, tie_word_embeddings=True),
     "mha": LlamaConfig(**SIZES | {"num_key_value_heads": 6, "num_hidden_layers": 4}),
     "mqa": LlamaConfig(**SIZES | {"num_key_value_heads": 1, "num_hidden_layers": 2}),
+    "mistral": MistralConfig(**SIZES),
+    "smollm3": SmolLM3Config(**SIZES, no_rope_layers=[1, 0, 1]),
+    "granite": GraniteConfig(**SIZES, embedding_multiplier=3.0, residual_multiplier=0.4),
+    "phi3": Phi3Config(**SIZES | {"hidden_size": 48}),
+    "olmo2": Olmo2Config(**SIZES),
+    "gemma": GemmaConfig(**SIZES),
+    "gemma3": Gemma3TextConfig(**SIZES),
 }
 MINI = "org/llama · GQA, n = 6, g = 2, h = 8"
 
@@ -180,7 +194,9 @@ def test_the_picture_is_of_the_keys_and_values_that_transformers_caches(hub, kin
         chosen.layer.value = i
         found = pictures(chosen.read())
         panels = {"K after RoPE": cached[i].keys[0], "V": cached[i].values[0]}
-        title = f"org/{kind}, layer {i}: q_proj has {n * 8} rows, k_proj {g * 8}"
+        k_rows = f"qkv_proj {(n + 2 * g) * 8} = {n * 8} + 2 · {g * 8}"
+        k_rows = k_rows if kind == "phi3" else f"k_proj {g * 8}"
+        title = f"org/{kind}, layer {i}: o_proj has {n * 8} columns, {k_rows} rows"
         expected = pictures(figures.head_grid(panels, n, title))
         assert found[1:] == expected[1:]
         assert len(found[0]) == len(expected[0]) >= 2
@@ -290,7 +306,7 @@ def test_known_models_read_our_sentence_without_their_tokenizer(hub, name):
     (hub.folder.joinpath(*name.split("/")) / "tokenizer.json").unlink()
     chosen = looking_at(name)
     panels = {"K after RoPE": cached[0].keys[0], "V": cached[0].values[0]}
-    title = f"{name}, layer 0: q_proj has 12 rows, k_proj 4"
+    title = f"{name}, layer 0: o_proj has 12 columns, k_proj 4 rows"
     found, expected = pictures(chosen.read()), pictures(figures.head_grid(panels, 6, title))
     assert found[1:] == expected[1:]
     for ours, theirs in zip(found[0], expected[0], strict=True):
@@ -383,12 +399,13 @@ READ = "keys and values cannot be read; config and shapes can be shown"
             f"(MLA): {READ}",
         ),
         (
-            GemmaConfig(**SMALL, num_key_value_heads=2, head_dim=8),
-            "GQA, n = 6, g = 2, h = 8: model_type is 'gemma'; known here is 'llama', 'qwen2', "
-            "'qwen3'",
+            Gemma2Config(**SMALL, num_key_value_heads=2, head_dim=8),
+            "GQA, n = 6, g = 2, h = 8: model_type is 'gemma2'; known here is 'gemma', "
+            "'gemma3_text', 'granite', 'llama', 'mistral', 'olmo2', 'phi3', 'qwen2', 'qwen3', "
+            "'smollm3'",
         ),
     ],
-    ids=["gpt2", "falcon", "deepseek", "gemma"],
+    ids=["gpt2", "falcon", "deepseek", "gemma2"],
 )
 def test_of_what_cannot_be_computed_the_line_says_why_and_its_sizes(hub, llama, config, line):
     torch.manual_seed(1)
@@ -480,7 +497,8 @@ BROKEN = {
     "odd heads": (config_with(head_dim=7), "head_dim (7) must be even: RoPE turns numbers in pairs"),
     "more layers than there are": (config_with(num_hidden_layers=5), "model.layers.3.input_layernorm.weight: the file has none, config.json means (18,)"),
     "quantized, says the config": (config_with(quantization_config={"bits": 4}), "quantization_config is {'bits': 4}; known here is none"),
-    "a sliding window": (config_with(layer_types=["sliding_attention"] * 3), "of layers 0, 1, 2 a token sees the last ones, not all (see layer_types and sliding_window in config.json); known here are layers that see all"),
+    "a sliding window of no size": (config_with(layer_types=["sliding_attention"] * 3), "config.json has layers of sliding_attention; known here are layers that see all tokens, or a sliding_window of which it says the size"),
+    "a sliding window shorter than our sentence": (config_with(sliding_window=4), f"{len(IDS)} tokens are too many: of some layers a token may see only the last 4; known here are texts of 4 tokens or less"),
     "no epsilon": (config_with(rms_norm_eps=None), "config.json has no rms_norm_eps; it cannot be computed without"),
     "another RoPE": (config_with(rope_parameters={"rope_type": "yarn", "rope_theta": 1e4}), "RoPE of type 'yarn' is not known here; 'default' and 'llama3' are"),
     "half a RoPE": (config_with(rope_parameters={"rope_type": "llama3", "factor": 8.0}), "RoPE of type 'llama3' needs low_freq_factor, high_freq_factor, original_max_position_embeddings in config.json"),

@@ -102,8 +102,7 @@ class Explorer(HBox):
                 xs.append(next(inputs))
             self.walk = xs, inputs
             _, keys, values = checkpoints.keys_values(c, i, xs[i])
-            q, k = (c.shape(f"{prefix(c)}layers.{i}.self_attn.{x}_proj.weight")[0] for x in "qk")
-            title = f"{c.name}, layer {i}: q_proj has {q:,} rows, k_proj {k:,}"
+            title = f"{c.name}, layer {i}: {widths(c, i)}"
             grid = figures.head_grid({"K after RoPE": keys[0], "V": values[0]}, m.n_heads, title)
         except Exception as fault:
             self.fail(fault)
@@ -125,3 +124,18 @@ class Explorer(HBox):
     def _repr_mimebundle_(self, **kwargs):
         """The controls and their line; where no widget can live, the line alone."""
         return box_bundle(self, self.layer, self.bill.value, self.text)
+
+
+def widths(checkpoint, i):
+    """What the shapes of layer i say, in words: n · h, which are the columns of o_proj, and g · h.
+
+    Rows of q_proj would not do: in some models it makes gates for the heads' outputs, too.
+    """
+    start = f"{prefix(checkpoint)}layers.{i}.self_attn."
+    columns = checkpoint.shape(f"{start}o_proj.weight")[1]
+    if (qkv := f"{start}qkv_proj.weight") in checkpoint.names:
+        rows = checkpoint.shape(qkv)[0]
+        sum_of = f"{columns:,} + 2 · {(rows - columns) // 2:,}"
+        return f"o_proj has {columns:,} columns, qkv_proj {rows:,} = {sum_of} rows"
+    rows = checkpoint.shape(f"{start}k_proj.weight")[0]
+    return f"o_proj has {columns:,} columns, k_proj {rows:,} rows"
