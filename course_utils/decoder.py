@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import linear, rms_norm
 
 from course_utils.attention import GroupedQueryAttention, split_heads
-from course_utils.families import architecture, rotation
+from course_utils.families import architecture
 from course_utils.kv_cache import KVCache
 from course_utils.rope import rotate
 
@@ -153,3 +153,8 @@ def greedy(model, ids, n_new):
         new = logits[:, -1:].argmax(dim=-1)
         ids = torch.cat([ids, new], dim=1)
     return ids
+
+
+def rotation(config, layer=0):
+    """A layer's rotation `rope(x, start)`: x (b, heads, t, h), the first at position start."""
+    return partial(rotate, inv_freq=architecture(config).inv_freq[layer])

@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import gelu, silu
 
 from course_utils.geometry import count, from_config
-from course_utils.rope import frequencies, rotate
+from course_utils.rope import frequencies
 
 KNOWN = {  # in a config; what else there may be changes nothing here
     "attention_chunk_size": (None,),
@@ -186,11 +186,6 @@ def architecture(config):
         found["activation"] = known(config, "hidden_act", ACTIVATIONS)
     sizes = n_layers, m.n_heads, m.n_kv_heads, m.head_dim, d, d_ff, vocab
     return Architecture(*sizes, number(config, "rms_norm_eps"), **found | differs)
-
-
-def rotation(config, layer=0):
-    """A layer's rotation `rope(x, start)`: x (b, heads, t, h), the first at position start."""
-    return partial(rotate, inv_freq=architecture(config).inv_freq[layer])
 
 
 def rope(c):

@@ -182,15 +182,46 @@ def test_layer_by_layer_the_checkpoint_gives_what_the_whole_model_does(config, t
     assert i == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "n_numbers"),
+    [
+        ("qwen2: biases but for o_proj", 18 + 2 * 16 * 18 + 2 * 16),  # norm, k and v, biases
+        ("mistral", 18 + 2 * 16 * 18),
+        ("phi3: fused", 48 + 2 * 16 * 48),  # a norm, and these rows of qkv_proj
+        ("olmo2: norms after", 2 * 16 * 18 + 16),  # k and v, and a norm of the keys
+        ("gemma3: four norms, two RoPEs", 18 + 2 * 16 * 18 + 8),
+    ],
+)
 @torch.no_grad()
-def test_the_first_layer_is_read_without_its_mlp_and_its_queries(tmp_path):
-    _, checkpoint = made(CONFIGS["qwen2: biases but for o_proj"], tmp_path)
+def test_a_layer_is_read_without_its_mlp_and_its_queries(kind, n_numbers, tmp_path):
+    _, checkpoint = made(CONFIGS[kind], tmp_path)
     x = next(checkpoints.inputs(checkpoint, [1, 2, 3]))
+    price = checkpoint.price(checkpoints.needed(checkpoint, [1, 2, 3], 0))
     before = checkpoint.bytes_read
     checkpoints.keys_values(checkpoint, 0, x)
-    assert checkpoint.bytes_read - before == 4 * (
-        18 + 2 * 16 * 18 + 2 * 16
-    )  # norm, k and v, biases
+    assert checkpoint.bytes_read - before == 4 * n_numbers
+    assert price == 4 * (n_numbers + 3 * x.shape[-1])
+
+
+@torch.no_grad()
+def test_a_text_longer_than_a_window_is_refused_wherever_it_is_given(tmp_path):
+    _, checkpoint = made(MistralConfig(**SIZES, sliding_window=7), tmp_path)
+    model, row = checkpoints.load(checkpoint), IDS[0].tolist()
+    caches = model.caches(11, batch=2)
+    model(IDS[:, :5], caches)
+    for n, read in (
+        (8, lambda: model(IDS[:, :8])),
+        (8, lambda: model(IDS[:, 5:8], caches)),
+        (9, lambda: list(checkpoints.inputs(checkpoint, row[:9]))),
+    ):
+        with pytest.raises(ValueError) as error:
+            read()
+        assert str(error.value) == (
+            f"{n} tokens are too many: of some layers a token may see only the last 7; known here "
+            "are texts of 7 tokens or less"
+        )
+    assert model(IDS[:, :7])[0].shape == (2, 7, 29)
+    assert caches[0].n_tokens == 5
 
 
 @torch.no_grad()
@@ -459,6 +490,45 @@ ON_THE_HUB = {
         },
         "transformers_version": "4.43.0.dev0",
     },
+    "Mistral-7B-v0.3": LLAMA | {
+        "architectures": ["MistralForCausalLM"], "bos_token_id": 1, "eos_token_id": 2,
+        "hidden_size": 4096, "initializer_range": 0.02, "intermediate_size": 14336,
+        "max_position_embeddings": 32768, "model_type": "mistral", "num_attention_heads": 32,
+        "num_hidden_layers": 32, "num_key_value_heads": 8, "rope_theta": 1000000.0,
+        "sliding_window": None, "transformers_version": "4.42.0.dev0", "vocab_size": 32768,
+    },
+    "SmolLM3-3B": {
+        "architectures": ["SmolLM3ForCausalLM"], "attention_bias": False, "hidden_act": "silu",
+        "hidden_size": 2048, "intermediate_size": 11008, "layer_types": ["full_attention"] * 36,
+        "max_position_embeddings": 65536, "max_window_layers": 28, "mlp_bias": False,
+        "model_type": "smollm3", "no_rope_layer_interval": 4, "no_rope_layers": [1, 1, 1, 0] * 9,
+        "num_attention_heads": 16, "num_hidden_layers": 36, "num_key_value_heads": 4,
+        "pretraining_tp": 2, "rms_norm_eps": 1e-06, "rope_scaling": None, "rope_theta": 5000000.0,
+        "sliding_window": None, "use_sliding_window": False, "vocab_size": 128256,
+    },
+    "OLMo-2 32B (0325)": {
+        "architectures": ["Olmo2ForCausalLM"], "attention_bias": False, "hidden_act": "silu",
+        "hidden_size": 5120, "intermediate_size": 27648, "max_position_embeddings": 4096,
+        "model_type": "olmo2", "num_attention_heads": 40, "num_hidden_layers": 64,
+        "num_key_value_heads": 8, "rms_norm_eps": 1e-06, "rope_scaling": None,
+        "rope_theta": 500000, "tie_word_embeddings": False, "vocab_size": 100352,
+    },
+    "Phi-4 (14B)": {
+        "architectures": ["Phi3ForCausalLM"], "attention_bias": False, "embd_pdrop": 0.0,
+        "hidden_act": "silu", "hidden_size": 5120, "intermediate_size": 17920,
+        "max_position_embeddings": 16384, "model_type": "phi3", "num_attention_heads": 40,
+        "num_hidden_layers": 40, "num_key_value_heads": 10,
+        "original_max_position_embeddings": 16384, "rms_norm_eps": 1e-05, "rope_scaling": None,
+        "rope_theta": 250000, "sliding_window": None, "tie_word_embeddings": False,
+        "vocab_size": 100352,
+    },
+    "Gemma-2B": {
+        "architectures": ["GemmaForCausalLM"], "attention_bias": False, "head_dim": 256,
+        "hidden_act": "gelu", "hidden_size": 2048, "intermediate_size": 16384,
+        "max_position_embeddings": 8192, "model_type": "gemma", "num_attention_heads": 8,
+        "num_hidden_layers": 18, "num_key_value_heads": 1, "rms_norm_eps": 1e-06,
+        "rope_scaling": None, "rope_theta": 10000.0, "vocab_size": 256000,
+    },
 }  # fmt: skip
 
 
@@ -495,9 +565,11 @@ def test_real_configs_are_read_as_the_table_and_transformers_have_them(name, con
 def test_of_real_configs_the_tensors_are_those_of_transformers(name, config):
     with torch.device("meta"):
         ours = decoder.Decoder(config).state_dict()
+        if config["model_type"] == "phi3":
+            ours = layers.fused(ours)
         theirs = AutoModelForCausalLM.from_config(AutoConfig.for_model(**deepcopy(config)))
     shapes = {name: x.shape for name, x in theirs.state_dict().items()}
-    if config["tie_word_embeddings"]:
+    if decoder.architecture(config).tied:
         assert shapes.pop("lm_head.weight") == shapes["model.embed_tokens.weight"]
     prefixed = {f"model.{name}".replace("model.lm_head", "lm_head"): x for name, x in ours.items()}
     assert {name: x.shape for name, x in prefixed.items()} == shapes

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from course_utils.checkpoints.reader import WHOLE, write_json
-from course_utils.decoder import Decoder, Layer
-from course_utils.families import architecture, rotation
+from course_utils.decoder import Decoder, Layer, rotation
+from course_utils.families import architecture
 
 HEAD, EMBEDDING = "lm_head.weight", "embed_tokens.weight"
 KV = "input_layernorm", "self_attn.k_proj", "self_attn.v_proj", "self_attn.k_norm"

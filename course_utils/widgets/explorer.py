@@ -1,4 +1,7 @@
-"""Look into any model by name: what must be read of it, and then its keys and values."""
+"""Look into a model by its name: what must be read of it, and then its keys and values.
+
+Those of the families in `families` are drawn; of others, sizes and g are told, and why not more.
+"""
 
 import html
 from textwrap import shorten
