@@ -1,7 +1,7 @@
 """One Key, Many Queries: what the lessons use more than once.
 
-attention, kv_cache, rope, geometry, decoder, families and pooling are what the course teaches; environment
-readies a machine; the folders read checkpoints, measure, draw, move and judge.
+attention, kv_cache, rope, geometry, decoder, families and pooling are what the course teaches;
+environment readies a machine; the folders read checkpoints, measure, draw, move and judge.
 """
 
 import difflib

@@ -462,6 +462,7 @@ def test_a_pickle_is_never_opened(tmp_path):
 
 def test_why_not_names_what_is_fused_or_latent():
     assert why_not(["m.q_proj.weight", "m.k_proj.weight", "m.v_proj.weight"]) == ""
+    assert why_not(["m.qkv_proj.weight", "m.gate_up_proj.weight"]) == ""  # Phi-3's are cut
     for part in ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "W_pack"):
         assert why_not([f"h.0.{part}.weight"]).startswith(
             f"{part} is queries, keys and values fused"

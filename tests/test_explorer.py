@@ -381,7 +381,8 @@ def test_what_is_no_name_is_a_line():
 SMALL = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 6, "vocab_size": 99}
 MLA = {"q_lora_rank": 8, "kv_lora_rank": 20, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8}
 MOE = {"n_routed_experts": 4, "n_group": 2, "topk_group": 1, "num_experts_per_tok": 2}
-READ = "keys and values cannot be read; config and shapes can be shown"
+DRAWN = "gemma, gemma3_text, granite, llama, mistral, olmo2, phi3, qwen2, qwen3, smollm3"
+READ = f"keys and values cannot be read; config and shapes can be shown; drawn are {DRAWN}"
 
 
 @pytest.mark.parametrize(

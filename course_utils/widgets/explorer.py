@@ -10,7 +10,7 @@ from ipywidgets import HTML, Dropdown, HBox, VBox
 
 from course_utils import SENTENCE, checkpoints, data_path, figures
 from course_utils.checkpoints.layers import prefix
-from course_utils.families import architecture
+from course_utils.families import FAMILIES, architecture
 from course_utils.figures.parts import size
 from course_utils.widgets.slider import Keys, Slider, box_bundle
 
@@ -68,7 +68,7 @@ class Explorer(HBox):
             g = f"a latent of {m.latent_dim}" if m.kind == "MLA" else f"g = {m.n_kv_heads}"
             self.sizes = f"{name} · {m.kind}, n = {m.n_heads}, {g}, h = {m.head_dim}"
             if checkpoint.why_not:
-                raise ValueError(checkpoint.why_not)
+                raise ValueError(f"{checkpoint.why_not}; drawn are {', '.join(FAMILIES)}")
             architecture(checkpoint.config)
             self.ids = THERE.get(name) or checkpoint.tokenizer().encode(SENTENCE).ids
         except Exception as fault:  # what strangers put into their files can fail anywhere
