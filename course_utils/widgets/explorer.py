@@ -104,9 +104,10 @@ class Explorer(HBox):
             while len(xs) <= i:
                 xs.append(next(inputs))
             self.walk = xs, inputs
-            _, keys, values = checkpoints.keys_values(c, i, xs[i])
-            title = f"{c.name}, layer {i}: {widths(c, i)}"
-            grid = figures.head_grid({"K after RoPE": keys[0], "V": values[0]}, m.n_heads, title)
+            unturned, keys, values = checkpoints.keys_values(c, i, xs[i])
+            k = "K, here without RoPE" if keys.equal(unturned) else "K after RoPE"
+            title = f"{c.name.rpartition('/')[2]}, layer {i}: {widths(c, i)}"  # a line is short
+            grid = figures.head_grid({k: keys[0], "V": values[0]}, m.n_heads, title)
         except Exception as fault:
             self.fail(fault)
             return None
@@ -137,8 +138,7 @@ def widths(checkpoint, i):
     start = f"{prefix(checkpoint)}layers.{i}.self_attn."
     columns = checkpoint.shape(f"{start}o_proj.weight")[1]
     if (qkv := f"{start}qkv_proj.weight") in checkpoint.names:
-        rows = checkpoint.shape(qkv)[0]
-        sum_of = f"{columns:,} + 2 · {(rows - columns) // 2:,}"
-        return f"o_proj has {columns:,} columns, qkv_proj {rows:,} = {sum_of} rows"
+        rest = checkpoint.shape(qkv)[0] - columns
+        return f"o_proj has {columns:,} columns, qkv_proj {columns:,} + 2 · {rest // 2:,} rows"
     rows = checkpoint.shape(f"{start}k_proj.weight")[0]
     return f"o_proj has {columns:,} columns, k_proj {rows:,} rows"
