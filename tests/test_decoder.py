@@ -673,6 +673,25 @@ def test_fp8_is_refused_layer_by_layer_as_well(tmp_path):
             read(checkpoint, 1, x)
 
 
+QKV = "model.layers.1.self_attn.qkv_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (replaced(QKV, lambda x: x[:-8]), "v_proj.weight: the file has (8, 48), config.json means (16, 48)"),
+        (without(QKV), "k_proj.weight: the file has none, config.json means (16, 48)"),
+        (replaced(QKV, lambda x: x.to(torch.float8_e5m2)), "k_proj.weight is torch.float8_e5m2, quantized; try the original model"),
+        (lambda x: x | {f"{QKV}_scale": torch.ones(1)}, f"{QKV}_scale: the file has (1,), config.json means none"),
+    ],
+)  # fmt: skip
+def test_of_a_fused_matrix_that_does_not_fit_the_part_is_named(change, message, tmp_path):
+    made(CONFIGS["phi3: fused"], tmp_path)
+    with pytest.raises(ValueError) as error:
+        checkpoints.load(changed(tmp_path, change))
+    assert str(error.value).endswith(message)
+
+
 LISTED = ", ".join(map(repr, sorted(FAMILIES)))
 OLD = {"rope_parameters": None, "rope_theta": 10_000.0}
 FACTORS = "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"
