@@ -66,6 +66,13 @@ def test_a_latent_is_billed_and_named():
     assert "latent" not in words(bill(replace(model(V3), latent_dim=None), 1))
 
 
+def test_a_latent_is_set_beside_keys_as_wide_as_the_values_and_that_is_said():
+    text = words(bill(model(V3), 100_000))
+    assert "399.77 GB" in text and "MHA and MQA take K and V 128 wide each." in text
+    assert "192 wide: with those, both would take 1.25 times" in text  # (192 + 128) / (128 + 128)
+    assert "wide" not in words(bill(model("Llama-3 8B"), 100_000))
+
+
 @pytest.mark.parametrize(
     "name, n_tokens, note",
     [
@@ -128,6 +135,7 @@ def test_moving_a_size_makes_the_model_your_own(letter, value):
     assert sizes(calculator) == tuple(expected.values())
     assert calculator.weights.value == (16.06 if letter == "g" else 0)  # g changes them little
     assert "<b>your own</b> · GQA" in calculator.bill.value
+    assert ("weights do not change with g" in calculator.bill.value) == (letter == "g")
     calculator.model.value = "Llama-3 8B"
     assert sizes(calculator) == (32, 32, 8, 128)
 

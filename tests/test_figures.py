@@ -129,7 +129,7 @@ FIGURES = {
     "score_scale": ([4, 16], [2.0, 4.1], [0.5, 0.7], [0.3, 0.3]),
     "wiring": (8, 2),
     "alphabet": (),
-    "appending": ([10, 100], [1.0, 10.0], [2.0, 1.0]),
+    "appending": ([10, 100], {"cat": [1.0, 10.0], "buffer": [2.0, 1.0]}),
     "cache_bars": (["a", "b"], [8000, 6000], [1000, 2000]),
     "changes": (torch.tensor([0, 0, 0.7, 1.4]), some(4), WORDS, 2),
     "columns": ([torch.arange(24).view(2, 12)], ["x"], "A title", 12, 4),
@@ -142,11 +142,13 @@ FIGURES = {
     "lookup": (some(4, 4).tril(), [0, 0, 3], WORDS[:3], "A title"),
     "masks": ([causal_mask(2, 4), causal_mask(4, 4)], ["a", "b"]),
     "model_map": (MODELS, {"mine": (9, 9)}),
+    "outgrowing": (16, 131072, 16 * 10**9, 8192, 38),
     "published": (pd.DataFrame(ROWS),),
     "roofline": steps(1),
     "sees": (causal(), WORDS, 2),
     "trained_and_random": (DIVERSITY, "A title"),
     "uptraining": (CONVERTED, SCRATCH, CONTROL),
+    "writing": ([1, 2], [3.0, 9.0], [3.0, 2.0]),
     "spread": ({"a": [0.1, 0.2], "b": [0.5] * 9}, "A title", "x"),
 }
 
@@ -398,21 +400,56 @@ def test_shares_are_drawn_for_every_model(names):
 @pytest.mark.parametrize(
     "lengths, cat, buffer, said",
     [
-        ([10, 50, 100], [1.0, 7.0, 40.0], [0.5, 0.9, 0.25], "1 to 40 ms, into the buffer: 0.5 to 0.25"),
-        ([8, 16], [3.5, 2.0], [0.01, 6.0], "3.5 to 2 ms, into the buffer: 0.01 to 6"),
+        ([1000, 5000], [1.0, 40.0], [0.5, 0.25], "cat: 1 to 40 ms; buffer: 0.5 to 0.25 ms"),
+        ([8, 16, 32], [3.5, 9.0, 123.4], [0.01, 6.0, 2.0], "cat: 3.5 to 120 ms; buffer: 0.01 to 2 ms"),
     ],
 )  # fmt: skip
-def test_milliseconds_are_drawn_and_said_as_they_were_measured(lengths, cat, buffer, said):
-    figure = figures.appending(lengths, cat, buffer)
+def test_milliseconds_to_append_are_drawn_and_said_as_they_were_measured(
+    lengths, cat, buffer, said
+):
+    figure = figures.appending(lengths, {"cat": cat, "buffer": buffer})
     (axes,) = figure.axes
     assert lines(axes) == {
-        "torch.cat": [[*x] for x in zip(lengths, cat, strict=True)],
-        "into the buffer": [[*x] for x in zip(lengths, buffer, strict=True)],
+        "cat": [[*x] for x in zip(lengths, cat, strict=True)],
+        "buffer": [[*x] for x in zip(lengths, buffer, strict=True)],
     }
-    assert words(axes.get_xticklabels()) == [str(x) for x in lengths]
+    assert words(axes.get_xticklabels()) == [f"{x:,}" for x in lengths]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert f"{lengths[0]} to {lengths[-1]} tokens" in figure.alt
-    assert f"torch.cat: {said}" in figure.alt
+    assert said in figure.alt
+
+
+def test_every_token_written_has_a_mark_without_a_cache_and_with_one():
+    lengths, without, with_cache = [15, 16, 17], [5.0, 7.0, 12.3], [4.0, 3.0, 3.5]
+    figure = figures.writing(lengths, without, with_cache)
+    (axes,) = figure.axes
+    assert lines(axes) == {
+        "without a cache": [[*x] for x in zip(lengths, without, strict=True)],
+        "with a cache": [[*x] for x in zip(lengths, with_cache, strict=True)],
+    }
+    assert axes.get_ylim()[0] == 0
+    assert "15 to 17 tokens" in figure.alt
+    assert "Without a cache 5 to 12 ms, with one 4 to 3.5" in figure.alt
+
+
+@pytest.mark.parametrize(
+    "users, end, title",
+    [
+        (1, 1.0, "1 user: 1.0 GB of cache at 1,000 tokens, less than the weights"),
+        (3, 3.0, "3 users: 3.0 GB of cache at 1,000 tokens, less than the weights"),
+        (4, 4.0, "4 users: the cache outgrows the weights at 750 tokens each"),
+    ],
+)
+def test_a_cache_meets_the_weights_where_its_line_crosses_theirs(users, end, title):
+    figure = figures.outgrowing(users, 10**6, 3 * 10**9, max_tokens=1000, top=8)  # 1 MB a token
+    (axes,) = figure.axes
+    level, cache, *mark = (line.get_xydata().tolist() for line in axes.lines)
+    assert [y for _, y in level] == [3, 3]
+    assert cache == [[0, 0], [1000, end]]
+    assert mark == ([[[750, 3]]] if users == 4 else [])
+    assert axes.get_title(loc="left") == title
+    assert title in figure.alt
+    assert words(axes.get_xticklabels()) == ["0", "250", "500", "750", "1,000"]
 
 
 def test_every_number_of_a_sample_has_a_dot_and_their_mean_a_bar():
@@ -942,6 +979,7 @@ FLIPBOOKS = {
     ],
     "hero": [dial(g) for g in (1, 4, 16)],
     "roofline": [steps(context) for context in (1, 2, 4)],
+    "outgrowing": [(users, 131072, 16 * 10**9, 8192, 38) for users in (1, 16, 32)],
 }
 
 

@@ -125,17 +125,16 @@ BYTES_MISTAKES = {
     ),
     "no head_dim": Mistake(
         over(lambda n_layers, batch, g, h, s, size: h),
-        "This formula is in the table further down, and it counts one number a head. A key is a "
-        "vector of h numbers.",
+        "This counts one number a head. A key is a vector of h numbers.",
     ),
     "no head_dim, and 2 bytes for every element": Mistake(
         lambda n_layers, batch, g, h, s, size: n_layers * batch * g * s * 2 * 2,
-        "This is the formula of the table further down. It counts one number a head, but a key is "
-        "a vector of h numbers; and an element need not have 2 bytes.",
+        "This counts one number a head, but a key is a vector of h numbers; and an element need "
+        "not have 2 bytes.",
     ),
     "no layers": Mistake(
         over(lambda n_layers, batch, g, h, s, size: n_layers),
-        "This is one layer. Each has keys and values of its own, as in the cell with 32 caches.",
+        "This is one layer. Each has keys and values of its own: our model filled four caches.",
     ),
     "no batch": Mistake(
         over(lambda n_layers, batch, g, h, s, size: batch),
@@ -346,12 +345,12 @@ EXERCISES = {
         returns=("output", "cache.n_tokens", "cache.k", "cache.v"),
         mistakes=STEP_MISTAKES,
         hints=(
-            "The new token looks at everything before it and at itself. Where are those keys and "
-            "values?",
-            "cache.append(k_new, v_new) stores the new ones behind the old and gives back all of "
-            "them, k and v.",
-            "q are the queries of the last t tokens: causal attention from lesson 02 fits, also "
-            "for several new tokens at once.",
+            "A new token looks at everything before it and at itself. Where are those keys and "
+            "values, and which of them does the next step need?",
+            "Look at the cell that appends twice: what does append store, and what does it give "
+            "back?",
+            "cache.append(k_new, v_new) gives back all keys and values, old and new. q are the "
+            "queries of the last t of them: causal attention from lesson 02 fits, as in slow_step.",
         ),
         play=take_step,
     ),
@@ -374,7 +373,8 @@ EXERCISES = {
         returns=("the number of bytes",),
         mistakes=BYTES_MISTAKES,
         hints=(
-            "Count one token in one layer first: which numbers does it leave behind?",
+            "512,000 is made of the four sizes in the shape, and three factors more. Which numbers "
+            "does one token leave behind in one layer?",
             "A key and a value for each of the g K/V heads, h numbers each: 2 · g · h. The query "
             "heads leave nothing, so n is not in it.",
             "This many for each of s tokens, b sequences and l layers; then bytes for each number.",

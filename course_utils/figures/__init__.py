@@ -21,10 +21,12 @@ from course_utils.figures.charts import (
     cache_bars,
     changes,
     model_map,
+    outgrowing,
     published,
     score_scale,
     spread,
     weighted_average,
+    writing,
 )
 from course_utils.figures.checkpoint import byte_map, token_rows
 from course_utils.figures.grids import columns, decoding, masks, sees

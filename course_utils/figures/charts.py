@@ -5,7 +5,8 @@ from statistics import fmean
 
 from matplotlib.patches import Polygon
 
-from course_utils.figures.card import KEY, LOOK, QUERY, VALUE, Card
+from course_utils.figures.card import KEY, KEY_TEXT, LOOK, QUERY, VALUE, Card
+from course_utils.figures.parts import STYLES, two
 
 
 @LOOK
@@ -96,22 +97,83 @@ def changes(with_mask, without, tokens, changed):
 
 
 @LOOK
-def appending(lengths, cat, buffer):
-    """Milliseconds to append one token to a cache of each length: torch.cat and a buffer."""
+def writing(lengths, without, with_cache):
+    """Milliseconds to write one token after so many, without a cache and with one.
+
+    lengths: tokens in the text before each step; without, with_cache: ms of that step.
+    """
     figure = Card(
-        8,
+        9,
         4.2,
-        f"Two lines over {lengths[0]} to {lengths[-1]} tokens in the cache. torch.cat: "
-        f"{cat[0]:.2g} to {cat[-1]:.2g} ms, into the buffer: {buffer[0]:.2g} to {buffer[-1]:.2g}.",
+        f"A mark a token, over {lengths[0]} to {lengths[-1]} tokens in the text. Without a cache "
+        f"{two(without[0])} to {two(without[-1])} ms, with one {two(with_cache[0])} to "
+        f"{two(with_cache[-1])}.",
     )
     axes = figure.subplots()
-    axes.loglog(lengths, cat, "s-", color="#D55E00", markersize=8, label="torch.cat")
-    axes.loglog(lengths, buffer, "o-", color=KEY, markersize=8, label="into the buffer")
-    axes.set(xlabel="tokens in the cache", ylabel="ms to append one (log)")
-    axes.set_xticks(lengths, lengths)
+    axes.plot(lengths, without, "s", color="#D55E00", markersize=5, label="without a cache")
+    axes.plot(lengths, with_cache, "o", color=KEY, markersize=5, label="with a cache")
+    axes.set(xlabel="tokens in the text", ylabel="ms to write one more", ylim=(0, None))
+    axes.legend(frameon=False, loc="upper left")
+    axes.set_title("Without a cache a token costs more, the longer the text")
+    return figure
+
+
+@LOOK
+def appending(lengths, times):
+    """Milliseconds to append one token to a cache of each length: times {way: ms at each length}.
+
+    At most four ways.
+    """
+    said = "; ".join(f"{way}: {two(ms[0])} to {two(ms[-1])} ms" for way, ms in times.items())
+    figure = Card(
+        9, 4.6, f"Lines over {lengths[0]} to {lengths[-1]} tokens in the cache, log scales. {said}."
+    )
+    axes = figure.subplots()
+    for (way, ms), (color, marker, line) in zip(times.items(), STYLES, strict=False):
+        axes.loglog(lengths, ms, ls=line, marker=marker, color=color, markersize=8, label=way)
+    axes.set(xlabel="tokens in the cache (log)", ylabel="ms to append one (log)")
+    axes.set_xticks(lengths, [f"{s:,}" for s in lengths])
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.legend(frameon=False)
-    axes.set_title("torch.cat copies the past for every word")
+    axes.set_title("torch.cat copies the past for every token")
+    return figure
+
+
+@LOOK
+def outgrowing(users, token_bytes, weight_bytes, max_tokens, top):
+    """GB of cache of so many users against the tokens of each, and the GB of the model's weights.
+
+    token_bytes: what one token of one user takes; the axes end at max_tokens and `top` GB.
+    """
+    end, weights = users * token_bytes * max_tokens / 1e9, weight_bytes / 1e9
+    meet = weight_bytes / (users * token_bytes)
+    who = f"{users} user{'s' * (users > 1)}"
+    title = f"{who}: {end:.1f} GB of cache at {max_tokens:,} tokens, less than the weights"
+    if meet < max_tokens:
+        title = f"{who}: the cache outgrows the weights at {meet:,.0f} tokens each"
+    figure = Card(
+        9,
+        4.4,
+        f"A line of cache, rising to {end:.1f} GB at {max_tokens:,} tokens, and a level one of "
+        f"weights at {weights:.2f} GB. {title}.",
+    )
+    axes = figure.subplots()
+    axes.axhline(weights, ls="--", lw=2, color="#666666")
+    axes.text(0, weights + top / 60, f" weights, {weights:.2f} GB, once for all", color="#444444")
+    axes.plot([0, max_tokens], [0, end], lw=3, color=KEY)
+    axes.annotate(
+        "cache ", (max_tokens, end), (-4, 4), textcoords="offset points", ha="right", va="bottom",
+        color=KEY_TEXT, fontweight="bold",
+    )  # fmt: skip
+    if meet < max_tokens:
+        axes.plot(meet, weights, "o", color="black", markersize=9)
+        axes.annotate(f"{meet:,.0f} tokens", (meet, weights), (8, -18), textcoords="offset points")
+    ticks = [max_tokens * i // 8 for i in range(0, 9, 2)]
+    axes.set_xticks(ticks, [f"{s:,}" for s in ticks])
+    axes.set(xlabel="s, tokens of each user", ylabel="GB", ylim=(0, top))
+    axes.set_xlim(0, 1.1 * max_tokens)  # room for the words beside the mark
+    axes.set_title(title)
     return figure
 
 

@@ -101,7 +101,7 @@ def bill(geometry, n_tokens, batch=1, bytes_per_element=2, weights=0):
     """
     if n_tokens < 1:
         raise ValueError(f"n_tokens ({n_tokens}) must be at least 1; an empty cache has no bill")
-    m = geometry
+    m, own = geometry, geometry.name == OWN
     mha, mqa = (replace(m, n_kv_heads=g, latent_dim=None) for g in (m.n_heads, 1))
     this = "a latent" if m.kind == "MLA" else f"g = {m.n_kv_heads}"
     kinds = {f"MHA, g = {m.n_heads}": mha, f"this, {this}": m, "MQA, g = 1": mqa}
@@ -121,6 +121,9 @@ def bill(geometry, n_tokens, batch=1, bytes_per_element=2, weights=0):
         "The weights come on top: their number · their bytes (8 billion · 2 = 16 GB).": not weights,
         "A layer caches of a token not K and V in heads, but one latent of "
         f"{m.latent_dim} elements.": m.kind == "MLA",
+        f"MHA and MQA take K and V {m.head_dim} wide each. The keys of DeepSeek-V2 and V3 are 192 "
+        "wide: with those, both would take 1.25 times as much.": m.kind == "MLA",
+        "The weights do not change with g here; k_proj and v_proj would.": own and weights,
         f"An upper bound, as not every layer sees all tokens: {m.windows}.": m.is_upper_bound,
         f"It was made for up to {m.max_context:,} tokens.": n_tokens > m.max_context,
     }
