@@ -108,12 +108,18 @@ class Geometry:
         return kv_cache_bytes(self.n_layers, batch, g, h, n_tokens, bytes_per_element)
 
 
+# Families whose code takes g = n where config.json has no num_key_value_heads, or null. Others take
+# a number of their own (Mistral's code 8), or have another field (ChatGLM2 multi_query_group_num).
+UNSHARED = "bloom", "gpt2", "gpt_neox", "gptj", "llama", "opt", "phi"
+
+
 def kv_heads(config):
     """g, how many K/V heads a layer caches, as a config.json (a dict) has it.
 
     If there is a text_config, as in a model that sees pictures, it counts in there.
 
-    Raises ValueError if a latent is cached, or a number is missing or not one for all layers.
+    Raises ValueError if a latent is cached, if a number is missing or not one for all layers, or if
+    it is not known here what the code of this family does without one.
 
     >>> kv_heads({"num_attention_heads": 71, "num_kv_heads": 71, "multi_query": True})  # Falcon-7B
     1
@@ -121,15 +127,30 @@ def kv_heads(config):
     config = config.get("text_config") or config
     if config.get("kv_lora_rank"):
         raise ValueError(
-            f"no K/V heads are cached, but a latent of {latent_dim(config)} numbers a token and "
-            "layer, from which all heads are made; see from_config(config).latent_dim"
+            "no K/V heads are cached, but one latent a token and layer, of which all heads are made"
         )
     n = count(config, "num_attention_heads", "n_head")
-    if config.get("new_decoder_architecture"):  # Falcon-40B and 180B say multi_query as well
+    if config.get("new_decoder_architecture"):  # Falcon-180B says multi_query as well
         return count(config, "num_kv_heads", "n_head_kv", default=n)
-    if config.get("multi_query"):  # Falcon-7B, whatever its num_kv_heads says; StarCoder
-        return 1
-    return count(config, "num_key_value_heads", "n_head_kv", default=n)
+    if config.get("multi_query") is not None:  # Falcon-7B, whatever its num_kv_heads; StarCoder
+        return 1 if config["multi_query"] else n
+    names, family = ("num_key_value_heads", "n_head_kv"), config.get("model_type")
+    if family not in UNSHARED and not any(config.get(name) for name in names):
+        raise ValueError(
+            f"config.json has no num_key_value_heads; what model_type {family!r} has without it "
+            "is not known here: its code tells, and so do the rows of v_proj, which are g · h"
+        )
+    if field := other_g(config):
+        raise ValueError(f"config.json has {field} as well: some layers have another g")
+    return count(config, *names, default=n)
+
+
+def other_g(config):
+    """The field that says another number of K/V heads for some of the layers, or None."""
+    if "num_key_value_heads" in str(config.get("per_layer_config")):
+        return "per_layer_config"
+    others = (x for x in config if x.endswith("key_value_heads") and x != "num_key_value_heads")
+    return next((x for x in others if config[x]), None)
 
 
 def from_config(config, name=""):

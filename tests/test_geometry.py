@@ -10,9 +10,19 @@ import torch
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from course_utils import data_path
-from course_utils.geometry import Geometry, from_config, kv_cache_bytes, kv_heads, model, models
+from course_utils.geometry import (
+    UNSHARED,
+    Geometry,
+    from_config,
+    kv_cache_bytes,
+    kv_heads,
+    model,
+    models,
+)
 from course_utils.kv_cache import KVCache
 
 # name: kind, bytes a token (bfloat16), bytes a token if the model were MHA; computed without this
@@ -423,7 +433,7 @@ def test_a_config_that_transformers_writes_gives_the_row_of_the_table(m):
     assert got.rope_theta == (None if m.rope_theta == "learned" else m.rope_theta)
     assert got.kv_bytes(1) == EXPECTED[m.name][1]
     if got.kind == "MLA":
-        with pytest.raises(ValueError, match="a latent of 576 numbers a token and layer"):
+        with pytest.raises(ValueError, match="but one latent a token and layer"):
             kv_heads(config)
     else:
         assert kv_heads(config) == m.n_kv_heads
@@ -432,7 +442,15 @@ def test_a_config_that_transformers_writes_gives_the_row_of_the_table(m):
 def test_a_decoy_is_in_the_config_of_Falcon_7B():
     config = written(model("Falcon-7B"))
     assert (config["num_kv_heads"], config["multi_query"], kv_heads(config)) == (71, True, 1)
-    assert written(model("Falcon-40B"))["multi_query"]  # here it is the other one that is right
+
+
+def test_multi_query_is_a_decoy_in_Falcon_180B_and_absent_in_Falcon_40B():
+    """Their own files; that of 40B leaves it out, and transformers' default is true."""
+    large = {"num_attention_heads": 232, "num_kv_heads": 8, "multi_query": True}
+    older = {"n_head": 128, "n_head_kv": 8}
+    for config in (large, older):
+        assert kv_heads(config | {"new_decoder_architecture": True, "model_type": "falcon"}) == 8
+    assert written(model("Falcon-40B"))["multi_query"]
 
 
 def test_rope_theta_is_found_where_older_files_have_it():
@@ -483,11 +501,19 @@ def cached(cls, **given):
         ("GPTBigCode", TINY_GPT | {"multi_query": True}, 1),
         ("GPTBigCode", TINY_GPT | {"multi_query": False}, 6),
         ("GPT2", TINY_GPT, 6),
+        ("GPTNeoX", TINY | {"intermediate_size": 20}, 6),
+        ("GPTJ", TINY_GPT | {"rotary_dim": 4}, 6),
+        ("OPT", TINY | {"ffn_dim": 20, "word_embed_proj_dim": 48}, 6),
+        ("Bloom", TINY, 6),
+        ("Phi", TINY | {"intermediate_size": 20}, 6),
     ],
 )
 def test_a_real_cache_has_the_heads_that_the_config_says(cls, given, g):
     config, layers = cached(cls, **given)
     assert kv_heads(config) == g
+    if config["model_type"] in UNSHARED and g == 6:  # as most of their files have it, or older ones
+        config.pop("num_key_value_heads", None)
+        assert kv_heads(config) == kv_heads(config | {"num_key_value_heads": None}) == 6
     said = from_config(config)
     assert (said.n_kv_heads, said.n_layers) == (g, len(layers))
     for layer in layers:
@@ -520,21 +546,148 @@ def test_a_real_MLA_cache_is_as_wide_as_the_latent():
         assert layer.keys.shape[-1] + layer.values.shape[-1] == said.latent_dim == 16
 
 
-LLAMA = {"num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 6}
+# A file that does not say it, in all families of transformers
+
+BARE = {
+    "num_attention_heads": 6, "hidden_size": 48, "num_hidden_layers": 4, "vocab_size": 40,
+    "n_head": 6, "n_embd": 48, "n_layer": 4, "head_dim": 8, "intermediate_size": 20, "ffn_dim": 20,
+    "ffn_hidden_size": 20, "word_embed_proj_dim": 48, "rotary_dim": 4, "num_experts": 2,
+    "num_local_experts": 2, "n_routed_experts": 2, "moe_intermediate_size": 8, "pad_token_id": 0,
+} | ENDS  # fmt: skip
+GATED = {"qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"}
+# MiMo's file has swa_num_key_value_heads, which transformers reads and does not write
+DIFFER = {"mimo_v2_flash"}
+
+
+def bare(kind, **more):
+    """The config.json of a small model, with those of the sizes in BARE that its class knows."""
+    cls = CONFIG_MAPPING[kind]
+    known = {*cls.__dataclass_fields__, *cls.attribute_map}
+    sizes = {name: x for name, x in BARE.items() if name in known}
+    return {"model_type": kind} | sizes | more
+
+
+def test_of_a_file_that_does_not_say_it_nothing_is_said_but_in_families_that_are_known():
+    heads = {"num_attention_heads": 6}
+    for kind in CONFIG_MAPPING_NAMES:
+        for more in ({}, {"num_key_value_heads": None}):
+            config = {"model_type": kind} | heads | more
+            if kind in UNSHARED:
+                assert kv_heads(config) == 6
+                read = CONFIG_MAPPING[kind].from_dict(bare(kind) | more)
+                assert getattr(read, "num_key_value_heads", None) in (None, 6)  # not another one
+            else:
+                with pytest.raises(ValueError, match=f"'{kind}' has without it is not known"):
+                    kv_heads(config)
+
+
+def built(config):
+    """What transformers makes of a config.json: the file it writes, and the attention of layers.
+
+    Each is (q_proj, k_proj, v_proj, o_proj), without numbers.
+    """
+    read = CONFIG_MAPPING[config["model_type"]].from_dict(config)
+    with torch.device("meta"):
+        made = transformers.AutoModelForCausalLM.from_config(read)
+    of_heads = (m for m in made.modules() if hasattr(m, "num_key_value_groups"))
+    parts = ([getattr(m, f"{part}_proj", None) for part in "qkvo"] for m in of_heads)
+    layers = [x for x in parts if all(hasattr(projection, "out_features") for projection in x)]
+    return json.loads(read.to_json_string()), layers
+
+
+def test_in_all_families_g_is_what_the_attention_of_transformers_has_or_refused():
+    """o_proj takes n outputs as long as a value, v_proj makes g values, with a gate or without."""
+    differ, gated, n_checked = set(), set(), 0
+    for kind in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+        if "num_key_value_heads" not in CONFIG_MAPPING[kind].__dataclass_fields__:
+            continue
+        try:
+            config, layers = built(bare(kind, num_key_value_heads=2))
+        except Exception:  # it wants more than these sizes
+            continue
+        try:
+            g = kv_heads(config)
+        except ValueError as error:
+            assert re.search("one latent|as well: some layers|has no num_attention", str(error))
+            continue
+        for q, k, v, o in layers:
+            n_checked += 1
+            if g * o.in_features != 6 * v.out_features:
+                differ.add(kind)
+            if g * q.out_features != 6 * k.out_features:
+                gated.add(kind)
+    assert (differ, gated) == (DIFFER, GATED | DIFFER)
+    assert n_checked > 120
+
+
+def test_the_shapes_of_Qwen3_Next_as_lesson_08_has_them():
+    read = transformers.Qwen3NextConfig(num_hidden_layers=4, num_experts=2, vocab_size=40)
+    config, (layer,) = built(json.loads(read.to_json_string()))
+    assert (config["num_attention_heads"], config["head_dim"], kv_heads(config)) == (16, 256, 2)
+    assert tuple(x.weight.shape for x in layer) == (
+        (8192, 2048),
+        (512, 2048),
+        (512, 2048),
+        (2048, 4096),
+    )
+
+
+@pytest.mark.parametrize(
+    "field, other",
+    [
+        ("swa_num_key_value_heads", {"swa_num_key_value_heads": 8}),
+        ("num_global_key_value_heads", {"num_global_key_value_heads": 8}),
+        ("per_layer_config", {"per_layer_config": {"5": {"num_key_value_heads": 1}}}),
+    ],
+)
+def test_a_file_that_says_another_g_for_some_layers_is_refused(field, other):
+    config = LLAMA | {"num_key_value_heads": 2} | other
+    with pytest.raises(ValueError) as error:
+        kv_heads(config)
+    assert str(error.value) == f"config.json has {field} as well: some layers have another g"
+    assert kv_heads(config | {field: None}) == 2
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "chatglm", "multi_query_attention": True, "multi_query_group_num": 2},
+        {"model_type": "nemotron-nas", "num_key_value_heads": None, "block_configs": [{}]},
+        {"model_type": "codeshell", "group_query_attention": True, "num_query_groups": 8},
+        {"model_type": "mistral"},
+        {"model_type": "falcon"},  # its code: one head where multi_query is absent
+        {"model_type": "gpt_bigcode", "multi_query": None},
+        {},
+    ],
+)
+def test_a_family_that_says_it_otherwise_is_not_taken_for_MHA(config):
+    with pytest.raises(ValueError) as error:
+        kv_heads(config | {"num_attention_heads": 32})
+    assert str(error.value) == (
+        f"config.json has no num_key_value_heads; what model_type {config.get('model_type')!r} "
+        "has without it is not known here: its code tells, and so do the rows of v_proj, which are "
+        "g · h"
+    )
+    assert kv_heads(config | {"num_attention_heads": 32, "num_key_value_heads": 4}) == 4
+
+
+LLAMA = {"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 48, "num_attention_heads": 6}
+KIND = {"model_type": "llama"}
 
 
 @pytest.mark.parametrize(
     "config, g",
     [
-        ({"num_attention_heads": 6}, 6),  # older than the field
-        ({"num_attention_heads": 6, "num_key_value_heads": None}, 6),
+        (KIND | {"num_attention_heads": 6}, 6),  # older than the field
+        (KIND | {"num_attention_heads": 6, "num_key_value_heads": None}, 6),
         ({"n_head": 128, "n_head_kv": 8}, 8),  # Falcon-40B under its first name, RefinedWeb
         ({"n_head": 71, "multi_query": True}, 1),  # Falcon-7B under its first name
         ({"num_attention_heads": 128, "new_decoder_architecture": True}, 128),
         ({"num_attention_heads": 128, "num_kv_heads": None, "new_decoder_architecture": True}, 128),
         ({"num_attention_heads": 6, "num_key_value_heads": 2, "kv_lora_rank": None}, 2),
         ({"text_config": {"num_attention_heads": 6, "num_key_value_heads": 3}}, 3),
-        ({"num_attention_heads": 9, "text_config": {"n_head": 6}, "vision_config": {}}, 6),
+        ({"num_attention_heads": 9, "text_config": KIND | {"n_head": 6}, "vision_config": {}}, 6),
+        ({"num_attention_heads": 6, "num_kv_heads": 3, "multi_query": False}, 6),
     ],
 )
 def test_names_and_gaps_of_older_files_are_understood(config, g):
@@ -571,8 +724,9 @@ HELD = "; it must be one number, at least 1, that holds for every layer"
             "caches",
         ),
         (
-            {"kv_lora_rank": 512},
-            "config.json has no qk_rope_head_dim; it does not tell what this model caches",
+            {"num_key_value_heads": None, "model_type": "mistral"},
+            "config.json has no num_key_value_heads; what model_type 'mistral' has without it "
+            "is not known here: its code tells, and so do the rows of v_proj, which are g · h",
         ),
     ],
 )
@@ -596,10 +750,14 @@ def test_what_is_cached_instead_of_heads_is_said():
     with pytest.raises(ValueError) as error:
         kv_heads(config)
     assert str(error.value) == (
-        "no K/V heads are cached, but a latent of 576 numbers a token and layer, from which all "
-        "heads are made; see from_config(config).latent_dim"
+        "no K/V heads are cached, but one latent a token and layer, of which all heads are made"
     )
     assert from_config(config).latent_dim == 576
+    with pytest.raises(ValueError) as error:
+        from_config(LLAMA | {"kv_lora_rank": 512})
+    assert str(error.value) == (
+        "config.json has no qk_rope_head_dim; it does not tell what this model caches"
+    )
 
 
 # Errors say what is wrong and what to do
