@@ -684,8 +684,7 @@ def test_layers_with_other_heads_are_refused_whichever_file_they_are_in(saved, t
         ),
         (
             {"kv_lora_rank": 12, "qk_rope_head_dim": 4},
-            "no K/V heads are cached, but a latent of 16 numbers a token and layer, from which all "
-            "heads are made; see from_config(config).latent_dim",
+            "no K/V heads are cached, but one latent a token and layer, of which all heads are made",
         ),
     ],
 )

@@ -32,10 +32,11 @@ def convert_checkpoint(source, target, n_kv_heads, pool=mean_pool_kv):
     >>> from tempfile import mkdtemp
     >>> source, target = Path(mkdtemp()), Path(mkdtemp())
     >>> save_file({"k_proj.weight": torch.ones(4, 3)}, source / "model.safetensors")
-    >>> _ = (source / "config.json").write_text('{"num_attention_heads": 4}')
+    >>> config = '{"model_type": "llama", "num_attention_heads": 4}'
+    >>> _ = (source / "config.json").write_text(config)
     >>> convert_checkpoint(source, target, n_kv_heads=2)
     >>> open_checkpoint(target).config
-    {'num_attention_heads': 4, 'num_key_value_heads': 2}
+    {'model_type': 'llama', 'num_attention_heads': 4, 'num_key_value_heads': 2}
     """
     source, target, g = Path(source), Path(target), whole(n_kv_heads)
     if not source.is_dir():
