@@ -14,6 +14,7 @@ from course_utils import checks
 from course_utils.checks import lesson_06, lesson_07
 from course_utils.checks.engine import Exercise, Mistake, examine, exercises, find
 from course_utils.checks.wrong import refusing
+from course_utils.geometry import UNSHARED
 from course_utils.kv_cache import KVCache
 
 
@@ -622,8 +623,16 @@ def heads_by_match(config):
             return g
         case {"multi_query": True}:
             return 1
-        case {"num_key_value_heads": int(g)} | {"num_attention_heads": g} | {"n_head": g}:
+        case {"multi_query": False} if g := config.get("n_head", config.get("num_attention_heads")):
             return g
+        case {"num_key_value_heads": int(g)}:
+            return g
+        case {"model_type": "llama", "num_attention_heads": g} | {
+            "model_type": "gpt2",
+            "n_head": g,
+        }:
+            return g
+    raise ValueError("unknown")
 
 
 def heads_by_family(config):
@@ -636,8 +645,11 @@ def heads_by_family(config):
         return shared if config["multi_query"] else n
     if family == "gpt_bigcode":
         return 1 if config["multi_query"] else n
-    g = config.get("num_key_value_heads")
-    return n if g is None else g
+    if g := config.get("num_key_value_heads"):
+        return g
+    if family not in UNSHARED:
+        raise ValueError(f"{family} may have another name for it")
+    return n
 
 
 class Layer(torch.nn.Module):

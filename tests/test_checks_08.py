@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 from course_utils.checks import lesson_08
 from course_utils.checks.engine import Exercise, examine, find, outcomes
-from course_utils.geometry import from_config, model
+from course_utils.geometry import UNSHARED, from_config, model
 
 RANGE, HEADS = find("08.byte_range"), find("08.kv_heads")
 TORCH = {"F32": torch.float32, "BF16": torch.bfloat16}
@@ -69,21 +69,22 @@ def test_the_probes_differ_in_what_a_learner_may_overlook():
         (lesson_08.NULL, "Llama-2 13B"),
         (lesson_08.STARCODER, "StarCoder 15.5B"),
         (lesson_08.FALCON_7B, "Falcon-7B"),
-        (lesson_08.FALCON_40B, "Falcon-40B"),
+        (lesson_08.FALCON_180B, "Falcon-180B"),
         (lesson_08.DEEPSEEK_V3, "DeepSeek-V3 (671B)"),
     ],
 )
 def test_the_configs_are_those_of_the_table(config, name):
-    said, row = from_config({"num_hidden_layers": 1, "hidden_size": 1024} | config), model(name)
+    sizes = {"num_hidden_layers": 1, "hidden_size": 1024, "qk_rope_head_dim": 64}
+    said, row = from_config(sizes | config), model(name)
     for field in ("kind", "n_heads", "n_kv_heads", "latent_dim"):
         assert getattr(said, field) == getattr(row, field)
 
 
 def test_no_reference_fails_but_where_it_must_refuse():
     assert all(isinstance(x, tuple) for x in outcomes(RANGE, RANGE.reference))
-    *numbers, refusal = outcomes(HEADS, HEADS.reference)
-    assert numbers == [8, 32, 32, 40, 1, 1, 12, 1, 8, 32, 4, 16]
-    assert isinstance(refusal, ValueError)
+    *numbers, latent, chatglm2, nemotron = outcomes(HEADS, HEADS.reference)
+    assert numbers == [8, 32, 32, 40, 1, 1, 12, 1, 8, 32, 16]
+    assert all(isinstance(error, ValueError) for error in (latent, chatglm2, nemotron))
 
 
 def test_bytes_are_told_by_their_number():
@@ -204,6 +205,36 @@ def trusting(latent):
     return heads
 
 
+def in_order(*, refusing=True, false_counts=True, guess=None):
+    """The rules of the task one below the other, as a learner writes them."""
+
+    def heads(config):
+        n = config.get("num_attention_heads") or config.get("n_head")
+        if config.get("kv_lora_rank") and refusing:
+            raise ValueError("a latent")
+        if config.get("new_decoder_architecture"):
+            return config["num_kv_heads"]
+        if config.get("multi_query"):
+            return 1
+        if config.get("multi_query") is False and false_counts:
+            return n
+        if config.get("num_key_value_heads"):
+            return config["num_key_value_heads"]
+        if config["model_type"] in UNSHARED:
+            return n
+        if guess:
+            return guess(config, n)
+        raise ValueError("unknown")
+
+    return heads
+
+
+def family_first(config):
+    if config["model_type"] not in UNSHARED:
+        raise ValueError("unknown")
+    return HEADS.reference(config)
+
+
 @pytest.mark.parametrize(
     "fn, diagnosis",
     [
@@ -222,6 +253,21 @@ def trusting(latent):
         (trusting(lambda config: print("a latent")), "None for a latent"),
         (trusting(lambda config: 576), "something else"),
         (trusting(lambda config: config["no such field"]), "something else"),
+        (in_order(guess=lambda config, n: n), "MHA for what is unknown"),
+        (in_order(guess=lambda config, n: 1), "one head for what is unknown"),
+        (in_order(guess=lambda config, n: None), "None for what is unknown"),
+        (in_order(guess=lambda config, n: print("unknown")), "None for what is unknown"),
+        (
+            in_order(guess=lambda config, n: config.get("multi_query_group_num", n)),
+            "a field of another family guessed",
+        ),
+        (
+            in_order(refusing=False, guess=lambda config, n: n),
+            "MHA for what is unknown, and a latent's heads counted",
+        ),
+        (in_order(refusing=False), "num_key_value_heads of a latent model taken"),
+        (in_order(false_counts=False), "multi_query false left to the family"),
+        (family_first, "the family asked before all else"),
         (lambda config: config["num_key_value_heads"], "a field that is not there"),
         (lambda config: config["no such field"], "an error"),
         (lambda config: config.get("num_key_value_heads"), "nothing returned"),

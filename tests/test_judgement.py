@@ -255,7 +255,7 @@ def test_a_latent_refused_with_another_error_is_started():
         return find("08.kv_heads").reference(config)
 
     result = examine(find("08.kv_heads"), heads)
-    assert result.started and result.diagnosis == "an error of another kind"
+    assert result.started and result.diagnosis == "an error of another kind for a latent"
 
 
 def test_none_of_a_get_is_told():

@@ -10,7 +10,7 @@ from course_utils.checkpoints.format import byte_range
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.running import is_by_hand
 from course_utils.checks.wrong import other_error
-from course_utils.geometry import kv_heads
+from course_utils.geometry import UNSHARED, kv_heads
 
 WIDTHS = {"BF16": 2, "F32": 4}  # bytes an element
 Q, K, V = (f"model.layers.0.self_attn.{x}_proj.weight" for x in "qkv")
@@ -329,7 +329,9 @@ RANGE_MISTAKES = {
 
 LLAMA_3_8B = {"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 8}
 LLAMA_1_7B = {"model_type": "llama", "num_attention_heads": 32}
+LLAMA_2_7B = {"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 32}
 NULL = {"model_type": "llama", "num_attention_heads": 40, "num_key_value_heads": None}
+MQA = {"model_type": "gemma", "num_attention_heads": 8, "num_key_value_heads": 1}
 STARCODER = {"model_type": "gpt_bigcode", "n_head": 48, "multi_query": True}
 NOT_SHARED = {"model_type": "gpt_bigcode", "n_head": 12, "multi_query": False}
 FALCON_7B = {
@@ -339,21 +341,13 @@ FALCON_7B = {
     "multi_query": True,
     "new_decoder_architecture": False,
 }
-FALCON_40B = {
+FALCON_180B = {  # that of Falcon-40B has no multi_query
     "model_type": "falcon",
-    "num_attention_heads": 128,
+    "num_attention_heads": 232,
     "num_kv_heads": 8,
     "multi_query": True,
     "new_decoder_architecture": True,
 }
-DEEPSEEK_V3 = {
-    "model_type": "deepseek_v3",
-    "num_attention_heads": 128,
-    "num_key_value_heads": 128,
-    "kv_lora_rank": 512,
-    "qk_rope_head_dim": 64,
-}
-LLAMA_2_7B = {"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 32}
 FALCON_1B = {  # made up but for its kind: each head of Falcon-RW-1B has its own
     "model_type": "falcon",
     "num_attention_heads": 32,
@@ -361,17 +355,23 @@ FALCON_1B = {  # made up but for its kind: each head of Falcon-RW-1B has its own
     "multi_query": False,
     "new_decoder_architecture": False,
 }
-NO_LATENT = {
-    "model_type": "llama",
-    "num_attention_heads": 24,
-    "num_key_value_heads": 4,
-    "kv_lora_rank": None,
-}
-MQA = {"model_type": "gemma", "num_attention_heads": 8, "num_key_value_heads": 1}
-NULLS = {
-    "model_type": "gpt_bigcode",
+NULLS = {  # made up
+    "model_type": "gpt2",
     "n_head": 16,
     "multi_query": None,
+    "num_key_value_heads": None,
+    "kv_lora_rank": None,
+}
+DEEPSEEK_V3 = {
+    "model_type": "deepseek_v3",
+    "num_attention_heads": 128,
+    "num_key_value_heads": 128,
+    "kv_lora_rank": 512,
+}
+CHATGLM2 = {"model_type": "chatglm", "num_attention_heads": 32, "multi_query_group_num": 2}
+NEMOTRON = {  # Super, 49B: block_configs says it, block by block
+    "model_type": "nemotron-nas",
+    "num_attention_heads": 64,
     "num_key_value_heads": None,
 }
 CONFIGS = (
@@ -383,29 +383,32 @@ CONFIGS = (
     STARCODER,
     NOT_SHARED,
     FALCON_7B,
-    FALCON_40B,
+    FALCON_180B,
     FALCON_1B,
-    NO_LATENT,
     NULLS,
     DEEPSEEK_V3,
+    CHATGLM2,
+    NEMOTRON,
 )
 
 
 def ask(fn, config):
-    """What fn gives; in words where None was read or meant, or an error was returned."""
+    """What fn gives; in words where None was read or meant, or an error was no answer."""
     try:
         got = fn(config)
-    except ValueError:
-        raise
+    except ValueError as error:
+        if is_refused(config) or not is_by_hand(error):
+            raise
+        return "a ValueError"
     except Exception as error:
-        if not is_latent(config) or not is_by_hand(error):
+        if not is_refused(config) or not is_by_hand(error):
             raise
         return other_error(error)
     if isinstance(got, Exception):
         return "an error returned, not raised"
-    if is_latent(config) and isinstance(got, str):
+    if is_refused(config) and isinstance(got, str):
         return "a text"
-    return "None" if got is None and (None in config.values() or is_latent(config)) else got
+    return "None" if got is None and (None in config.values() or is_refused(config)) else got
 
 
 def is_latent(config):
@@ -413,9 +416,30 @@ def is_latent(config):
     return bool(config.get("kv_lora_rank"))
 
 
+def is_unknown(config):
+    """Whether the file does not say g, and its family is none of UNSHARED."""
+    return config in (CHATGLM2, NEMOTRON)
+
+
+def is_refused(config):
+    """Whether there is no answer but an error."""
+    return is_latent(config) or is_unknown(config)
+
+
 def is_new(config):
-    """Whether it is Falcon-40B's kind."""
+    """Whether it is Falcon-180B's kind."""
     return bool(config.get("new_decoder_architecture"))
+
+
+def is_flagged(config):
+    """Whether a flag says g."""
+    return is_new(config) or config.get("multi_query") is not None
+
+
+def is_other(config):
+    """Whether the family is none of UNSHARED, and num_key_value_heads says g."""
+    counted = config.get("num_key_value_heads") and not is_refused(config)
+    return bool(counted) and config["model_type"] not in UNSHARED
 
 
 def query_heads(config):
@@ -425,12 +449,12 @@ def query_heads(config):
 
 def group_size(config):
     """r where there are groups."""
-    return 1 if is_latent(config) else query_heads(config) // kv_heads(config)
+    return 1 if is_refused(config) else query_heads(config) // kv_heads(config)
 
 
 def unsaid(config):
-    """Whether the file leaves it at one K/V head for each query head."""
-    return not is_latent(config) and group_size(config) == 1
+    """Whether each query head has its own, as the file says or by the family's rule."""
+    return not is_refused(config) and group_size(config) == 1
 
 
 def refused(config, error=ValueError):
@@ -448,6 +472,39 @@ def but(where, answer):
     return lambda config: answer(config) if where(config) else kv_heads(config)
 
 
+REFUSED = {
+    "a latent": is_latent,
+    "what is unknown": is_unknown,
+    "what must be refused": is_refused,
+}
+INSTEAD = {  # of a ValueError
+    "None": (
+        lambda config: None,
+        "whoever multiplies by g stumbles over a None much later: raise a ValueError that says why "
+        "there is no answer.",
+    ),
+    "a text": (
+        lambda config: "no answer",
+        "whoever multiplies by g stumbles over a text much later: raise a ValueError.",
+    ),
+    "0": (
+        lambda config: 0,
+        "whoever multiplies by g gets a cache of 0 bytes, and believes it: raise a ValueError.",
+    ),
+    "an error of another kind": (
+        lambda config: refused(config, TypeError),
+        "who calls waits for a ValueError: raise one that says why there is no answer.",
+    ),
+    "an assert": (
+        lambda config: refused(config, AssertionError),
+        "python -O skips every assert, and who calls waits for a ValueError.",
+    ),
+    "an error returned": (
+        lambda config: ValueError("no answer"),
+        "an error that is returned stops nobody: write raise in place of return.",
+    ),
+}
+
 HEADS_MISTAKES = {
     "the query heads for all": Mistake(
         query_heads,
@@ -459,8 +516,8 @@ HEADS_MISTAKES = {
     ),
     "one head where no field counts them": Mistake(
         but(unsaid, lambda config: 1),
-        "A model that says nothing of K/V heads does not share them: each query head has its own, "
-        "g = n.",
+        "In a family of UNSHARED, a file that says nothing of K/V heads means that nothing is "
+        "shared: g = n.",
     ),
     "num_key_value_heads, or else one": Mistake(
         lambda config: config.get("num_key_value_heads") or 1,
@@ -492,11 +549,11 @@ HEADS_MISTAKES = {
     ),
     "multi_query false taken for true": Mistake(
         but(lambda config: config.get("multi_query") is False, lambda config: 1),
-        "The field can be there and say false. Ask what it says: if config.get(name).",
+        "The field can be there and say false: then each query head has its own, g = n.",
     ),
     "multi_query asked whether it is there": Mistake(
         but(lambda config: "multi_query" in config and not is_new(config), lambda config: 1),
-        "The field can be there and say false, or null. Ask what it says: if config.get(name).",
+        "The field can be there and say false, or null. Ask what it says.",
     ),
     "num_kv_heads whenever it is there": Mistake(
         but(lambda config: "num_kv_heads" in config, lambda config: config["num_kv_heads"]),
@@ -514,8 +571,12 @@ HEADS_MISTAKES = {
     ),
     "multi_query asked before new_decoder_architecture": Mistake(
         but(lambda config: config.get("new_decoder_architecture"), lambda config: 1),
-        "Falcon-40B has multi_query: true, and 8 K/V heads: with new_decoder_architecture it is "
+        "Falcon-180B has multi_query: true, and 8 K/V heads: with new_decoder_architecture it is "
         "num_kv_heads that counts. Ask for that first.",
+    ),
+    "multi_query false left to the family": Mistake(
+        but(lambda config: config.get("multi_query") is False, refused),
+        "multi_query: false is an answer, whatever the family: each query head has its own, g = n.",
     ),
     "num_key_value_heads of a latent model taken": Mistake(
         but(is_latent, lambda config: config["num_key_value_heads"]),
@@ -527,10 +588,54 @@ HEADS_MISTAKES = {
         "All else is right, and a latent is shared by all heads, as in MQA. But keys and values "
         "are both made from it, and it is wider than a head. Raise a ValueError.",
     ),
-    "None for a latent": Mistake(
-        but(is_latent, lambda config: None),
-        "All else is right. But whoever multiplies by g stumbles over a None much later: raise a "
-        "ValueError that says what the model caches.",
+    "the width of the latent": Mistake(
+        but(is_latent, lambda config: config["kv_lora_rank"]),
+        "All else is right. But these are numbers, not heads: raise a ValueError.",
+    ),
+    "MHA for what is unknown": Mistake(
+        but(is_unknown, query_heads),
+        "All else is right. But that a file lacks the field means g = n only where the code of the "
+        "family says so. ChatGLM2 has 2 K/V heads, in a field of its own: where model_type is none "
+        "of UNSHARED, raise a ValueError.",
+    ),
+    "MHA for what is unknown, and a latent's heads counted": Mistake(
+        but(is_refused, lambda config: config.get("num_key_value_heads") or query_heads(config)),
+        "Two are left, and both must be refused with a ValueError: a kv_lora_rank, which means "
+        "that no heads are cached, and a family that is none of UNSHARED.",
+    ),
+    "one head for what is unknown": Mistake(
+        but(is_unknown, lambda config: 1),
+        "All else is right. But multi_query_group_num is another field than multi_query: where "
+        "the file does not say g, and model_type is none of UNSHARED, raise a ValueError.",
+    ),
+    "a field of another family guessed": Mistake(
+        but(
+            is_unknown,
+            lambda config: config.get("multi_query_group_num") or query_heads(config),
+        ),
+        "All else is right, and 2 is what ChatGLM2 has. But the next family has another name for "
+        "it, and then g = n would be wrong again: raise a ValueError.",
+    ),
+    "the family asked before num_key_value_heads": Mistake(
+        but(is_other, refused),
+        "Gemma is none of UNSHARED, and its file says g plainly. What the family's code does "
+        "counts only where the file does not say it: ask for num_key_value_heads first.",
+    ),
+    "the family asked before all else": Mistake(
+        but(lambda config: config["model_type"] not in UNSHARED, refused),
+        "What the family's code does counts only where the file does not say g: ask for the flags "
+        "and for num_key_value_heads first.",
+    ),
+    "an unshared family refused": Mistake(
+        but(
+            lambda config: (
+                not is_flagged(config)
+                and not is_refused(config)
+                and not config.get("num_key_value_heads")
+            ),
+            refused,
+        ),
+        "Where model_type is one of UNSHARED, absent or null is an answer: g = n.",
     ),
     "a latent of null taken for one": Mistake(
         but(lambda config: "kv_lora_rank" in config, refused),
@@ -551,8 +656,8 @@ HEADS_MISTAKES = {
     ),
     "0 where no field counts them": Mistake(
         but(unsaid, lambda config: 0),
-        "A model that says nothing of K/V heads does not share them: each query head has its own, "
-        "g = n.",
+        "In a family of UNSHARED, a file that says nothing of K/V heads means that nothing is "
+        "shared: g = n.",
     ),
     "a float": Mistake(
         lambda config: float(kv_heads(config)),
@@ -577,36 +682,11 @@ HEADS_MISTAKES = {
         "Right for Llama. StarCoder calls n n_head, and says multi_query: all query heads share "
         "one K/V head.",
     ),
-    "an error of another kind": Mistake(
-        but(is_latent, lambda config: refused(config, TypeError)),
-        "All else is right. But who calls waits for a ValueError: raise one that says what the "
-        "model caches.",
-    ),
-    "an assert for a ValueError": Mistake(
-        but(is_latent, lambda config: refused(config, AssertionError)),
-        "All else is right. But python -O skips every assert, and who calls waits for a "
-        "ValueError.",
-    ),
-    "the width of the latent": Mistake(
-        but(is_latent, lambda config: config["kv_lora_rank"]),
-        "All else is right. But these are numbers, not heads: raise a ValueError that says what "
-        "the model caches.",
-    ),
-    "a text for a latent": Mistake(
-        but(is_latent, lambda config: "a latent"),
-        "All else is right. But whoever multiplies by g stumbles over a text much later: raise a "
-        "ValueError.",
-    ),
-    "an error returned, not raised": Mistake(
-        but(is_latent, lambda config: ValueError("a latent is cached")),
-        "All else is right. But an error that is returned stops nobody: write raise in place of "
-        "return.",
-    ),
-    "0 for a latent": Mistake(
-        but(is_latent, lambda config: 0),
-        "All else is right. But whoever multiplies by g gets a cache of 0 bytes, and believes it: "
-        "raise a ValueError that says what the model caches.",
-    ),
+    **{
+        f"{name} for {what}": Mistake(but(where, answer), f"All else is right. But {see}")
+        for what, where in REFUSED.items()
+        for name, (answer, see) in INSTEAD.items()
+    },
 }
 
 EXERCISES = {
@@ -650,12 +730,12 @@ EXERCISES = {
         returns=("g",),
         mistakes=HEADS_MISTAKES,
         hints=(
-            "Begin with Llama: num_key_value_heads is g. Where it is absent or null, each query "
-            "head has a K/V head of its own, g = n.",
-            "n has two names, num_attention_heads and n_head. multi_query: true means g = 1; the "
-            "field can be there and say false.",
-            "Falcon: with new_decoder_architecture: true, num_kv_heads is g, whatever multi_query "
-            "says. A kv_lora_rank means that a latent is cached: raise a ValueError.",
+            "Begin with Llama: num_key_value_heads is g. Where it is absent or null, "
+            "config.get(name) gives None: then n in the families of UNSHARED, an error in others.",
+            "n has two names, num_attention_heads and n_head. multi_query can be there and say "
+            "false: then it is n in any family. config.get(name) is None where it is absent.",
+            "Write the rules one below the other, in the order of the list, each an if with a "
+            "return or a raise: so the first that applies wins.",
         ),
         play=ask,
     ),

@@ -26,7 +26,7 @@ def recognise(exercise, fn, right):
     if all(compress(is_right, count)):
         count = [True] * len(right)
     counted = sorted(compress(range(len(got)), count), key=lambda i: is_right[i])
-    raised = [i for i in counted if isinstance(got[i], Exception)]
+    raised = [i for i in counted if isinstance(got[i], Exception) and not is_right[i]]
     like = close if any(not is_right[i] for i in counted if i not in raised) else says_the_like
 
     def giving(alike):
