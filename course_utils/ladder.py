@@ -10,6 +10,7 @@ import json
 import torch
 
 from course_utils import attention as library
+from course_utils.geometry import UNSHARED
 
 
 def group_size(n_heads, n_kv_heads):
@@ -222,11 +223,15 @@ def kv_heads(config):
     >>> kv_heads({"num_attention_heads": 32, "num_key_value_heads": 8})
     8
     """
+    n = config.get("num_attention_heads") or config.get("n_head")
     if config.get("kv_lora_rank"):
         raise ValueError("a latent is cached, not K/V heads")
-    n = config.get("num_attention_heads") or config.get("n_head")
     if config.get("new_decoder_architecture"):
-        return config.get("num_kv_heads") or n
-    if config.get("multi_query"):
-        return 1
-    return config.get("num_key_value_heads") or n
+        return config["num_kv_heads"]
+    if config.get("multi_query") is not None:
+        return 1 if config["multi_query"] else n
+    if config.get("num_key_value_heads"):
+        return config["num_key_value_heads"]
+    if config["model_type"] in UNSHARED:
+        return n
+    raise ValueError("what this family's code does without the field is unknown")
