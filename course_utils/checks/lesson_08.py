@@ -725,7 +725,7 @@ EXERCISES = {
     ),
     "08.kv_heads": Exercise(
         reference=kv_heads,
-        more="also knows older names, says what is missing, and refuses layers that differ in g",
+        more="also knows older names, says what is missing, and refuses layers that differ",
         probes=[(config,) for config in CONFIGS],
         returns=("g",),
         mistakes=HEADS_MISTAKES,
