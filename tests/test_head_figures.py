@@ -85,9 +85,6 @@ FIGURES = {
     **{f"head_grid {model}": grid(model) for model in MODELS},
     **{f"likeness {model}": alike(model) for model in MODELS},
     "likeness alone": ({"V": similarity(some(4, 3, 2))}, 4, "A title"),
-    "gaps": ([0.0] * 48, some(448).abs().add(1).tolist(), "A title", "a unit"),
-    "gaps MHA": ([], some(496).abs().tolist(), "A title", "a unit"),
-    "gaps MQA": ([0.0] * 496, [], "A title", "a unit"),
     **{f"group_maps {r}": (looking(r), WORDS, "A title", [*range(8, 8 + r)]) for r in range(1, 9)},
     "token_rows": rows(),
     "token_rows alone": rows(128, names=("K after RoPE",)),
@@ -224,28 +221,6 @@ def test_likeness_frames_the_groups_and_says_how_alike_they_are(model):
 def test_matrices_of_two_models_may_stand_side_by_side():
     figure = figures.likeness({"a": torch.eye(6), "b": torch.eye(4)}, {"a": 3, "b": 1}, "A title")
     assert [len(axes.patches) for axes in figure.axes[:2]] == [3, 1]
-
-
-@pytest.mark.parametrize(
-    "within, between, said",
-    [
-        ([0.0] * 48, [0.5, 2.25], ["48 pairs: all exactly 0", "2 pairs: 0.5 to 2.2"]),
-        ([0.0, 1e-9], [3.0], ["2 pairs: 0 to 1e-09", "1 pair: 3"]),
-        ([], [1.0, 4.0], ["no pairs", "2 pairs: 1 to 4"]),
-        ([0.0] * 6, [], ["6 pairs: all exactly 0", "no pairs"]),
-    ],
-)
-def test_every_pair_has_its_dot_and_exactly_0_is_said_only_of_zeros(within, between, said):
-    figure = figures.gaps(within, between, "A title", "a unit")
-    (axes,) = figure.axes
-    assert [line.get_xdata().tolist() for line in axes.lines] == [within, between]
-    for lane, line in enumerate(axes.lines):
-        assert all(abs(y - lane) < 0.45 for y in line.get_ydata())
-    assert words(axes.texts) == said
-    assert f"heads of one group, {said[0]}; heads of two groups, {said[1]}." in figure.alt
-    low, high = axes.get_xlim()
-    assert low < 0 and high > max(within + between)
-    assert len({line.get_marker() for line in axes.lines}) == 2
 
 
 @pytest.mark.parametrize("r", range(1, 9))

@@ -111,31 +111,6 @@ def likeness(matrices, groups, title):
 
 
 @LOOK
-def gaps(within, between, title, unit):
-    """A dot for every pair of heads: pairs of one group in a lane, of two groups in another.
-
-    within, between: a number ≥ 0 for each pair, maybe none; unit: what the numbers are.
-    """
-    lanes = {"of one group": within, "of two groups": between}
-    said = {
-        lane: f"{len(x)} pair{'s' * (len(x) > 1)}: {reach(x)}" if x else "no pairs"
-        for lane, x in lanes.items()
-    }
-    alt = "; ".join(f"heads {lane}, {text}" for lane, text in said.items())
-    figure = Card(10, 3.8, f"Two lanes of dots, a dot for each pair of heads. {title}. {alt}.")
-    axes = figure.subplots()
-    for lane, (color, marker, x) in enumerate((("#D55E00", "D", within), (QUERY, "o", between))):
-        away = [lane + 0.12 + 0.5 * ((0.618 * i) % 1 - 0.5) for i in range(len(x))]
-        axes.plot(x, away, marker, color=color, alpha=0.4)
-        axes.text(0.02, lane - 0.18, list(said.values())[lane], color=color, fontweight="bold",
-                  transform=axes.get_yaxis_transform(), va="bottom")  # fmt: skip
-    top = max([*within, *between]) or 1
-    axes.set_yticks(range(2), [f"two heads\n{lane}" for lane in lanes])
-    axes.set(xlabel=unit, title=title, ylim=(1.5, -0.5), xlim=(-0.03 * top, 1.03 * top))
-    return figure
-
-
-@LOOK
 def group_maps(weights, tokens, title, heads):
     """The attention maps (r, t, s) of the r query heads of one group, hatched where exactly 0.
 
@@ -184,17 +159,6 @@ def heads(first, last):
     """The name of a row of heads."""
     return f"heads {first}–{last}" if first < last else f"head {first}"
 
-
-def reach(numbers):
-    """What some numbers ≥ 0 are, in words.
-
-    >>> reach([0.0, 0.0]), reach([8.125]), reach([0.5, 1.25])
-    ('all exactly 0', '8.1', '0.5 to 1.2')
-    """
-    low, high = two(min(numbers)), two(max(numbers))
-    if max(numbers) == 0:
-        return "all exactly 0"
-    return low if low == high else f"{low} to {high}"
 
 
 def mosaic(axes, read, g, columns=8, gap=(2, 2), top=None):
