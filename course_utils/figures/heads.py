@@ -10,7 +10,7 @@ from course_utils.attention import group_size
 from course_utils.figures.card import GROUPS, KEY_TEXT, LOOK, QUERY, Card
 from course_utils.figures.grids import hidden
 from course_utils.figures.maps import looks, write
-from course_utils.figures.parts import SIGNED, bare, brief, plain, signed_bar, tint, two
+from course_utils.figures.parts import SIGNED, bare, brief, plain, signed_bar, tint
 
 
 @LOOK
@@ -158,7 +158,6 @@ def group_maps(weights, tokens, title, heads):
 def heads(first, last):
     """The name of a row of heads."""
     return f"heads {first}–{last}" if first < last else f"head {first}"
-
 
 
 def mosaic(axes, read, g, columns=8, gap=(2, 2), top=None):
