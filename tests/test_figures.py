@@ -132,7 +132,7 @@ FIGURES = {
     "appending": ([10, 100], {"cat": [1.0, 10.0], "buffer": [2.0, 1.0]}),
     "cache_bars": (["a", "b"], [8000, 6000], [1000, 2000]),
     "changes": (torch.tensor([0, 0, 0.7, 1.4]), some(4), WORDS, 2),
-    "columns": ([torch.arange(24).view(2, 12)], ["x"], "A title", 12, 4),
+    "columns": ([torch.arange(24).view(2, 12)], ["x"], "A title", 12, 4, WORDS[:2]),
     "decoding": (3, WORDS),
     "flow": (some(4, 5), some(4, 3), some(4, 3), some(4, 3), WORDS, 2),
     "found": ([some(3, 3), torch.eye(3)], ["a", "b"], WORDS[:3]),
@@ -264,7 +264,11 @@ def test_a_number_keeps_its_colour_wherever_it_goes(n):
     x = torch.arange(36).view(1, 3, 12)
     blocks = [x[0], *split_heads(x, n)[0], x.view(12, 3)]
     names = [str(i) for i in range(len(blocks))]
-    panels = figures.columns(blocks, names, "A title", 12, 12 // n).axes
+    figure = figures.columns(blocks, names, "A title", 12, 12 // n, WORDS[:3])
+    panels = figure.axes
+    labels = [words(axes.get_yticklabels()) for axes in panels]
+    assert labels == [WORDS[:3]] + [[]] * (len(panels) - 1)
+    assert "Rows: one, key, opens." in figure.alt
     for block, name, axes in zip(blocks, names, panels, strict=True):
         cells = {(j, i): x for i, row in enumerate(block.tolist()) for j, x in enumerate(row)}
         assert texts(axes) == {place: str(number) for place, number in cells.items()}
@@ -552,18 +556,20 @@ def test_models_are_counted_by_kind():
         "MHA: 1": {(8, 8): 60}, "GQA: 3": {(16, 8): 120, (16, 4): 60}, "MQA: 1": {(16, 1): 60},
     }  # fmt: skip
     named = {t.get_text(): (t.xy, t.get_position()) for t in axes.texts}
-    assert named == {"mine, h = 4": ((8, 8), (9, 9)), "his, h = 4": ((16, 4), (9, -9))}
+    assert named == {"mine": ((8, 8), (9, 9)), "his": ((16, 4), (9, -9))}
     assert "5 models" in figure.alt and "1 MHA" in figure.alt and "1 MQA" in figure.alt
 
 
 @pytest.mark.parametrize("n, g", [*((16, g) for g in (1, 2, 4, 8, 16)), (4, 2), (12, 3)])
 def test_the_dial_shows_what_g_does(n, g):
     figure = figures.hero(**dial(g, n))
-    wires, _, alike, memory, time, quality = figure.axes[:6]
+    wires, heads, alike, memory, time, quality = figure.axes[:6]
     strands = [line.get_xdata() for line in wires.lines]
     r = n // g
     assert [x[0] for x in strands] == list(range(n))
     assert [x[1] for x in strands] == [i // r * r + (r - 1) / 2 for i in range(n)]
+    rows = [f"heads\n{i}–{min(i + 7, n - 1)}" for i in range(0, n, 8)]
+    assert words(heads.get_yticklabels()) == rows
     likeness = picture(alike)
     blocks = torch.block_diag(*[torch.ones(r, r)] * g).bool()
     torch.testing.assert_close(likeness[blocks], torch.ones(g * r * r))
@@ -581,7 +587,10 @@ def test_the_dial_shows_what_g_does(n, g):
     ]
     faster = f"{(n + 0.25) / (g + 0.25):.2g}× faster"
     assert words(time.texts) == [f"{g + 0.25:.1f} ms" + f"\n{faster}" * (r > 1)]
-    assert f"A decode step: {g + 0.25:.1f} ms" + f", {faster}" * (r > 1) + "." in figure.alt
+    assert (
+        f"Attention in a decode step: {g + 0.25:.1f} ms" + f", {faster}" * (r > 1) + "."
+        in figure.alt
+    )
     every_g = [str(one) for one in times]
     assert all(words(x.get_xticklabels()) == every_g for x in (memory, time, quality))
     assert words(quality.texts) == [f"{g * 3 / 4 / n:.2f}"]
@@ -594,7 +603,7 @@ def test_the_key_maps_are_what_each_head_reads(n, g):
     drawn = picture(axes)
     expected = torch.full_like(drawn, float("nan"))
     for i in range(n):
-        y, x = i // 8 * 5, i % 8 * 7  # three doors and five numbers, and a gap of two
+        y, x = i // 8 * 4, i % 8 * 6  # three doors and five numbers, and a gap of one
         expected[y : y + 3, x : x + 5] = keys[i // (n // g)]
         assert axes.get_xlim()[1] > x + 5 and axes.get_ylim()[0] > y + 3
     torch.testing.assert_close(drawn, expected, rtol=0, atol=0, equal_nan=True)

@@ -11,7 +11,7 @@ from PIL import Image
 
 QUERY, KEY, VALUE = "#0072B2", "#E69F00", "#009E73"
 KEY_TEXT = "#8A5F00"  # the orange of keys, darker, to be read as text
-GROUPS = ["#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000"]
+GROUPS = ["#E69F00", "#56B4E9", "#009E73", "#F0E442", "#661100", "#D55E00", "#CC79A7", "#000000"]
 CSS_DPI = 96
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LOOK = mpl.rc_context(
@@ -30,7 +30,7 @@ LOOK = mpl.rc_context(
 
 def ink(fill):
     """The colour of text that can be read on a box of this colour."""
-    return "white" if fill in ("#000000", QUERY) else "black"
+    return "white" if fill in ("#000000", "#661100", QUERY) else "black"
 
 
 def stored():

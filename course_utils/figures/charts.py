@@ -181,7 +181,8 @@ def outgrowing(users, token_bytes, weight_bytes, max_tokens, top):
 def model_map(models, named):
     """Query heads n against K/V heads g of real models, a mark for each kind; `named` get names.
 
-    models: a `Geometry` each, of kind MHA, GQA or MQA; named: {name: (dx, dy)}, points to its text.
+    models: a `Geometry` each, of kind MHA, GQA or MQA; named: {name: (dx, dy)}, points from its
+    mark to the middle of its text.
     """
     kinds = {"MHA": ("s", "#D55E00"), "GQA": ("o", QUERY), "MQA": ("^", VALUE)}
     count = {kind: sum(m.kind == kind for m in models) for kind in kinds}
@@ -203,9 +204,8 @@ def model_map(models, named):
     for m in models:
         if m.name in named:
             axes.annotate(
-                f"{m.name}, h = {m.head_dim}", (m.n_heads, m.n_kv_heads), named[m.name],
-                textcoords="offset points",
-                arrowprops={"arrowstyle": "-", "color": "#666666"},
+                m.name, (m.n_heads, m.n_kv_heads), named[m.name], textcoords="offset points",
+                ha="center", va="center", arrowprops={"arrowstyle": "-", "color": "#666666"},
             )  # fmt: skip
     ticks = [1, 2, 4, 8, 16, 32, 64, 128, 256]
     axes.set_xscale("log", base=2)

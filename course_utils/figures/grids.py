@@ -83,12 +83,15 @@ def grid(axes, seen):
 
 
 @LOOK
-def columns(blocks, names, title, d_model, head_dim):
+def columns(blocks, names, title, d_model, head_dim, rows=()):
     """Blocks (rows, columns) of whole numbers side by side, each number in the colour of its head.
 
-    The numbers count the entries of x (t, d_model), row after row; names: one for each block.
+    The numbers count the entries of x (t, d_model), row after row; names: one for each block;
+    rows: what the rows of all blocks are.
     """
-    figure = Card(11, 3.1, f"{title}. Blocks of numbers: {', '.join(names)}; a hue for each head.")
+    said = f" Rows: {', '.join(rows)}." if rows else ""
+    alt = f"{title}. Blocks of numbers: {', '.join(names)}; a hue for each head.{said}"
+    figure = Card(11, 3.1, alt)
     widths = [block.shape[1] for block in blocks]
     panels = figure.subplots(1, len(blocks), width_ratios=widths, squeeze=False)[0]
     for axes, block, name in zip(panels, blocks, names, strict=True):
@@ -102,7 +105,10 @@ def columns(blocks, names, title, d_model, head_dim):
                 axes.text(j, i, number, ha="center", va="center", **look)
         axes.set(xlim=(-0.5, block.shape[1] - 0.5), ylim=(len(block) - 0.5, -0.5))
         axes.set_title(name, fontsize=12, fontweight="normal")
-        axes.set_axis_off()
+        axes.set_xticks([])
+        axes.set_yticks([])
+        bare(axes)
+    panels[0].set_yticks(range(len(rows)), rows)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 

@@ -8,7 +8,7 @@ from course_utils.attention import group_size
 from course_utils.experiments.diversity import similarity
 from course_utils.figures.card import KEY, LOOK, Card, ink
 from course_utils.figures.heads import alike, alike_bar, hue, mosaic
-from course_utils.figures.parts import DARK, around, speed, wires
+from course_utils.figures.parts import DARK, around, bare, speed, wires
 
 
 @LOOK
@@ -29,32 +29,43 @@ def hero(*, n_heads, keys, cache_bytes, quality, times, model):
     accuracy, name = fmean(quality[g]), " ".join(model.split())
     figure = Card(
         11,
-        7.5,
+        7.8,
         f"{share}. Different key maps: {g} of {n}. Similarity matrix: along the diagonal {g} "
         f"framed block{'s' * (g > 1)} of ones, {r} wide. Cache of {name}: {size}, the "
-        f"one for g = {n} divided by {less}. A decode step: {', '.join(took)}. Recall accuracy "
-        f"{accuracy:.2f}.",
+        f"one for g = {n} divided by {less}. Attention in a decode step: {', '.join(took)}. "
+        f"Recall accuracy {accuracy:.2f}.",
     )
     figure.suptitle(f"g = {g}: {share}", x=0.004, ha="left", fontsize=15)
-    top, maps, charts = figure.subfigures(3, 1, height_ratios=[1, 2.5, 2])
-    wiring, (heads, likeness) = top.subplots(), maps.subplots(1, 2, width_ratios=[2, 1])
-    memory, time, accuracies = charts.subplots(1, 3)
+    top, maps, charts = figure.subfigures(3, 1, height_ratios=[1, 2.8, 2])
+    wiring, heads = top.subplots(), maps.subplots()
+    likeness, memory, time, accuracies = charts.subplots(1, 4, width_ratios=[1.3, 1, 1, 1])
     read = keys.repeat_interleave(r, dim=0)  # (n, s, h): what each query head reads
 
     def box(x, y, color, i, hatch):
-        look = {"fc": color, "ec": "black", "hatch": hatch if r > 1 else None}
+        hatch = hatch if r > 1 else None
+        look = {"fc": color, "ec": ink(color) if hatch else "black", "hatch": hatch}
         wiring.add_patch(Rectangle((x - 0.43, y - 0.375), 0.86, 0.75, zorder=2, **look))
-        wiring.text(x, y, i, ha="center", va="center", color=ink(color), fontsize=11, zorder=3)
+        look = {"color": ink(color), "fontsize": 11, "ha": "center", "va": "center"}
+        if hatch:  # no line through the number
+            look["bbox"] = {"fc": color, "ec": "none", "pad": 1}
+        wiring.text(x, y, i, zorder=3, **look)
 
     wires(wiring, n, g, box, hue=lambda j: hue(j, r), edge=0.375)
     wiring.set(xlim=(-3.6, n - 0.4), ylim=(-0.6, 2.1))
-    mosaic(heads, read, g)
     s, h = keys.shape[1:]
-    heads.set_title(
-        f"Keys that heads 0 to {n - 1} read,\n{s} doors down, {h} numbers across", fontsize=12
+    mosaic(heads, read, g, gap=(1, 1))
+    rows = range(0, n, 8)
+    heads.set_yticks(
+        [i // 8 * (s + 1) + (s - 1) / 2 for i in rows],
+        [f"heads\n{i}–{min(i + 8, n) - 1}" for i in rows],
     )
-    heads.set_axis_off()
-    alike_bar(maps, alike(likeness, similarity(read), g), likeness)
+    heads.set_xticks([])
+    bare(heads)
+    heads.set_title(
+        f"Keys that each query head reads, a map for each: {s} doors down, {h} numbers across",
+        fontsize=12,
+    )
+    alike_bar(charts, alike(likeness, similarity(read), g), likeness)
     likeness.set_xticks([0, n - 1], [0, n - 1])
     likeness.set_yticks([0, n - 1], [0, n - 1])
     likeness.set_title("How alike the keys\nof two heads are", fontsize=12)
@@ -65,7 +76,7 @@ def hero(*, n_heads, keys, cache_bytes, quality, times, model):
     medians = dict(zip(times, medians, strict=True))
     bars(time, medians, g, DARK, "..", "\n".join(took), yerr=reach, capsize=4)
     time.set(ylim=(0, 1.45 * max(high for _, _, high in times.values())), ylabel="ms")
-    time.set_title("Time of a decode step,\nmedian and quartiles", fontsize=12)
+    time.set_title("Time of attention\nin a decode step", fontsize=12)
     points(accuracies, quality, g)
     return figure
 
@@ -75,7 +86,8 @@ def bars(axes, heights, g, color, hatch, text, **more):
     names = [str(one) for one in heights]
     drawn = axes.bar(names, heights.values(), color="white", ec=color, hatch=hatch, **more)
     drawn[names.index(str(g))].set(facecolor=color, hatch=None)
-    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontweight="bold")
+    look = {"va": "top", "fontweight": "bold", "in_layout": False}  # its width moves nothing
+    axes.text(0.03, 0.97, text, transform=axes.transAxes, **look)
     axes.set_xlabel("K/V heads g")
 
 
@@ -90,8 +102,8 @@ def points(axes, quality, g):
         if filled:
             axes.annotate(
                 f"{fmean(seeds):.2f}", (place, min(seeds)), (0, -20),
-                textcoords="offset points", ha="center", fontweight="bold",
+                textcoords="offset points", ha="center", fontweight="bold", in_layout=False,
             )  # fmt: skip
     axes.set_xticks(range(len(quality)), list(quality))
-    axes.set(ylim=(0, 1.1), xlim=(-0.5, len(quality) - 0.5), xlabel="K/V heads g")
+    axes.set(ylim=(0, 1.1), xlim=(-0.8, len(quality) - 0.2), xlabel="K/V heads g")
     axes.set_title("Accuracy of recall,\na dot for each seed", fontsize=12)
