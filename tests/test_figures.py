@@ -105,6 +105,8 @@ DIVERSITY = {
         "bound": {4: 32, 2: 16, 1: 8},
     },
 }
+DOORS = torch.tensor([[2, 0], [0, 1], [1, 2]])  # three doors, two attributes
+ASKED = torch.tensor([[0, 0], [1, 0]])
 READING = {8: 8.0, 4: 4.0, 2: 2.0, 1: 1.0}
 COMPUTING = {8: 2.9, 4: 2.9, 2: 2.8, 1: 2.8}
 
@@ -144,6 +146,7 @@ FIGURES = {
     "model_map": (MODELS, {"mine": (9, 9)}),
     "outgrowing": (16, 131072, 16 * 10**9, 8192, 38),
     "published": (pd.DataFrame(ROWS),),
+    "questions": (DOORS, torch.tensor([7, 7, 9]), ASKED, ["colour", "size"], 1),
     "roofline": steps(1),
     "sees": (causal(), WORDS, 2),
     "trained_and_random": (DIVERSITY, "A title"),
@@ -280,6 +283,23 @@ def test_a_number_keeps_its_colour_wherever_it_goes(n):
                 if (head >= 8) == hatched
             }
         assert axes.get_title(loc="left") == name
+
+
+def test_a_question_is_answered_by_the_rooms_of_the_doors_it_names():
+    figure = draw("questions")
+    known, wanted = figure.axes
+    assert texts(known) == {
+        (0, 0): "2", (1, 0): "0", (2, 0): "7",
+        (0, 1): "0", (1, 1): "1", (2, 1): "7",
+        (0, 2): "1", (1, 2): "2", (2, 2): "9",
+    }  # fmt: skip
+    filled = {place: hue for place, hue in colours(known).items() if hue != "#ffffff"}
+    key, value = figures.KEY.lower(), figures.VALUE.lower()
+    assert filled == {(0, 2): key, (1, 0): key, (2, 2): value, (2, 0): value}
+    rows = [[t.get_text() for t in wanted.texts][i : i + 2] for i in (0, 2, 4)]
+    assert rows == [["0", "0"], ["1", "0"], ["9", "7"]]
+    assert words(wanted.get_yticklabels()) == ["question 0", "question 1", "answers to 1"]
+    assert "Question 1: colour 1: door 2, room 9; size 0: door 0, room 7." in figure.alt
 
 
 @pytest.mark.parametrize("step", [1, 2, 4])

@@ -37,6 +37,7 @@ from course_utils.figures.maps import attention_map, found, looks, lookup
 from course_utils.figures.parts import interval
 from course_utils.figures.roof import roofline
 from course_utils.figures.shapes import alphabet, flow
+from course_utils.figures.task import questions
 from course_utils.figures.trade_off import (
     frontier,
     learning_curves,
