@@ -106,4 +106,4 @@ def points(axes, quality, g):
             )  # fmt: skip
     axes.set_xticks(range(len(quality)), list(quality))
     axes.set(ylim=(0, 1.1), xlim=(-0.8, len(quality) - 0.2), xlabel="K/V heads g")
-    axes.set_title("Accuracy of recall,\na dot for each seed", fontsize=12)
+    axes.set_title("Accuracy of recall,\na dot a training", fontsize=12)

@@ -21,7 +21,7 @@ def questions(doors, rooms, asked, attributes, row):
     figure = Card(
         11,
         4.4,
-        f"Two tables of whole numbers. {len(doors)} door rows: six attributes and a room. "
+        f"Two tables of numbers. {len(doors)} door rows: {len(attributes)} attributes and a room. "
         f"{len(asked)} question rows: a value of each attribute. Question {row}: {said}.",
     )
     known, wanted = figure.subplots(1, 2, width_ratios=[len(attributes) + 1, len(attributes)])
