@@ -588,6 +588,7 @@ def test_the_dial_shows_what_g_does(n, g):
     r = n // g
     assert [x[0] for x in strands] == list(range(n))
     assert [x[1] for x in strands] == [i // r * r + (r - 1) / 2 for i in range(n)]
+    assert figures.QUERY not in {line.get_color() for line in wires.lines}  # it is the queries'
     rows = [f"heads\n{i}–{min(i + 7, n - 1)}" for i in range(0, n, 8)]
     assert words(heads.get_yticklabels()) == rows
     likeness = picture(alike)

@@ -160,7 +160,7 @@ def heads(first, last):
     return f"heads {first}–{last}" if first < last else f"head {first}"
 
 
-def mosaic(axes, read, g, columns=8, gap=(2, 2), top=None):
+def mosaic(axes, read, g, columns=8, gap=(1, 1), top=None):
     """The maps (s, h) that each of n heads reads, so many columns, framed in their group's hue.
 
     gap: empty cells below and beside a map. top: where the colours end, by default the largest

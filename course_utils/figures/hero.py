@@ -53,7 +53,7 @@ def hero(*, n_heads, keys, cache_bytes, quality, times, model):
     wires(wiring, n, g, box, hue=lambda j: hue(j, r), edge=0.375)
     wiring.set(xlim=(-3.6, n - 0.4), ylim=(-0.6, 2.1))
     s, h = keys.shape[1:]
-    mosaic(heads, read, g, gap=(1, 1))
+    mosaic(heads, read, g)
     rows = range(0, n, 8)
     heads.set_yticks(
         [i // 8 * (s + 1) + (s - 1) / 2 for i in rows],
