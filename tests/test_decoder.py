@@ -598,7 +598,7 @@ def test_a_theta_beside_rope_parameters_that_have_none_is_honoured():
         assert not found[0][0].equal(found[1][0])
 
 
-@pytest.mark.parametrize("model_type", FAMILIES.keys() - {"gemma3_text"})
+@pytest.mark.parametrize("model_type", [x for x in FAMILIES if x != "gemma3_text"])
 @pytest.mark.parametrize("name", ["rope_parameters", "rope_scaling"])
 def test_without_any_theta_it_is_the_one_of_transformers(model_type, name):
     config = {x: y for x, y in LLAMA3.items() if x not in ("rope_theta", "rope_scaling")}
