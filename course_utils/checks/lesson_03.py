@@ -281,6 +281,11 @@ ATTENTION_MISTAKES = {
         ),
         "causal_attention gives back output first, then weights.",
     ),
+    "heads cut from x, before the projections": Mistake(
+        lambda x, w_q, w_k, w_v, w_o, n: split_heads(x, n) @ w_q,
+        "Each head needs all d numbers of a word. Project first, x @ w_q, and cut what comes out: "
+        "library.split_heads(x @ w_q, n_heads).",
+    ),
     "w_q for all three": Mistake(
         lambda x, w_q, w_k, w_v, w_o, n: multi_head_attention(x, w_q, w_q, w_q, w_o, n),
         "Queries, keys and values have a matrix each: w_q, w_k, w_v.",
