@@ -467,6 +467,15 @@ def field(*names):
     return lambda config: next((config[x] for x in names if config.get(x)), query_heads(config))
 
 
+def by_presence(config):
+    """A kv_heads that asks whether a field is there, not whether it is null."""
+    if "kv_lora_rank" in config:
+        return refused(config)
+    if config.get("new_decoder_architecture") or "multi_query" in config:
+        return kv_heads(config) if config.get("multi_query") else query_heads(config)
+    return config["num_key_value_heads"] if "num_key_value_heads" in config else kv_heads(config)
+
+
 def but(where, answer):
     """A kv_heads that is right but where where(config), and gives answer(config) there."""
     return lambda config: answer(config) if where(config) else kv_heads(config)
@@ -529,8 +538,13 @@ HEADS_MISTAKES = {
             lambda config: config.get("num_key_value_heads", "absent") is None,
             lambda config: None,
         ),
-        "get(name, default) gives the default only where the field is absent. Here it is there, "
-        "and null: write config.get(name) or n.",
+        "Here the field is there, and null. get(name, default) gives the default only where it is "
+        "absent, and `in` says yes: write config.get(name) or n.",
+    ),
+    "null taken for there": Mistake(
+        by_presence,
+        "A field can be in the dict and be null: `in` says yes. But then it does not apply: ask "
+        "config.get(name), which is None in both cases.",
     ),
     "null taken for a number, and no other family known": Mistake(
         lambda config: config.get("num_key_value_heads", query_heads(config)),
