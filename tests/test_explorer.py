@@ -195,7 +195,7 @@ def test_the_picture_is_of_the_keys_and_values_that_transformers_caches(hub, kin
         found = pictures(chosen.read())
         k = "K, here without RoPE" if (kind, i) == ("smollm3", 1) else "K after RoPE"
         panels = {k: cached[i].keys[0], "V": cached[i].values[0]}
-        rows = f"qkv_proj {n * 8} + 2 · {g * 8}" if kind == "phi3" else f"k_proj {g * 8}"
+        rows = f"qkv_proj {n * 8} + 2 · {g * 8}" if kind == "phi3" else f"v_proj {g * 8}"
         title = f"{kind}, layer {i}: o_proj has {n * 8} columns, {rows} rows"
         expected = pictures(figures.head_grid(panels, n, title))
         assert found[1:] == expected[1:]
@@ -308,7 +308,7 @@ def test_known_models_read_our_sentence_without_their_tokenizer(hub, name):
     (hub.folder.joinpath(*name.split("/")) / "tokenizer.json").unlink()
     chosen = looking_at(name)
     panels = {"K after RoPE": cached[0].keys[0], "V": cached[0].values[0]}
-    title = f"{name.split('/')[1]}, layer 0: o_proj has 12 columns, k_proj 4 rows"
+    title = f"{name.split('/')[1]}, layer 0: o_proj has 12 columns, v_proj 4 rows"
     found, expected = pictures(chosen.read()), pictures(figures.head_grid(panels, 6, title))
     assert found[1:] == expected[1:]
     for ours, theirs in zip(found[0], expected[0], strict=True):

@@ -140,5 +140,5 @@ def widths(checkpoint, i):
     if (qkv := f"{start}qkv_proj.weight") in checkpoint.names:
         rest = checkpoint.shape(qkv)[0] - columns
         return f"o_proj has {columns:,} columns, qkv_proj {columns:,} + 2 · {rest // 2:,} rows"
-    rows = checkpoint.shape(f"{start}k_proj.weight")[0]
-    return f"o_proj has {columns:,} columns, k_proj {rows:,} rows"
+    rows = checkpoint.shape(f"{start}v_proj.weight")[0]
+    return f"o_proj has {columns:,} columns, v_proj {rows:,} rows"
