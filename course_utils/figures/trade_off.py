@@ -151,9 +151,9 @@ def uptraining(accuracy, scratch, control):
     for axes, look, (g, methods) in zip(panels, looks, accuracy.items(), strict=False):
         ways = methods | {"MHA, not converted": control}
         for i, (style, seeds) in enumerate(zip((*WAYS, mha), ways.values(), strict=False)):
-            places = [place + 0.22 * (i - (len(ways) - 1) / 2) for place in range(len(shares))]
+            places = [place + 0.17 * (i - (len(ways) - 1) / 2) for place in range(len(shares))]
             means = [
-                sample(axes, at, at + 0.1, seeds[share], style)
+                sample(axes, at, at + 0.07, seeds[share], style)
                 for at, share in zip(places, shares, strict=True)
             ]
             axes.plot(places, means, style[2], marker=style[1], color=style[0], ms=0, zorder=1)
