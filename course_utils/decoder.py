@@ -146,6 +146,7 @@ class Decoder(nn.Module):
 @torch.no_grad()
 def greedy(model, ids, n_new):
     """The ids (b, t) and n_new more, each the likeliest, even past the end → (b, t + n_new)."""
+    model.architecture.check_length(ids.shape[1] + n_new - 1)  # the last new one is not read
     caches = model.caches(ids.shape[1] + n_new, batch=len(ids))
     new = ids
     for _ in range(n_new):

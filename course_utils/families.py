@@ -80,10 +80,11 @@ def gemma(c):
 
 def gemma3(c):
     """Every sixth layer turns slowly and sees all; the others turn fast and see a window."""
-    every, limit = c.get("sliding_window_pattern", 6), window(c, absent=4096)
+    every = count(c, "sliding_window_pattern", default=6)
     kinds = of_layers(
         c, "layer_types", lambda i: "full_attention" if i % every == 0 else "sliding_attention"
     )
+    limit = window(c | {"layer_types": kinds}, absent=4096)
     rope = c.get("rope_parameters") or {}
     slow = {"rope_theta": c.get("rope_theta", 1e6)} | (rope.get("full_attention") or {})
     fast = {"rope_theta": c.get("rope_local_base_freq", 1e4)}
@@ -102,7 +103,7 @@ def gemma3(c):
             "pre_feedforward_layernorm",
             "post_feedforward_layernorm",
         ),
-        "query_factor": (c["head_dim"] / number(c, "query_pre_attn_scalar", 256)) ** 0.5,
+        "query_factor": (from_config(c).head_dim / number(c, "query_pre_attn_scalar", 256)) ** 0.5,
     }
 
 
@@ -117,7 +118,7 @@ def granite(c):
 
 def smollm3(c):
     """Every fourth layer has no RoPE."""
-    every = c.get("no_rope_layer_interval", 4)
+    every = count(c, "no_rope_layer_interval", default=4)
     turned = of_layers(c, "no_rope_layers", lambda i: i % every)  # 0: without
     one = turning(c, rope(c), theta=2e6)
     return {
@@ -203,7 +204,8 @@ def turning(c, rope, theta=10_000.0):
     known(rope, "partial_rotary_factor", KNOWN["partial_rotary_factor"])
     if context := c.get("original_max_position_embeddings"):  # it wins, as in transformers
         rope = rope | {"original_max_position_embeddings": context}
-    return frequencies(from_config(c).head_dim, rope.get("rope_theta") or theta, rope)
+    theta = number({"rope_theta": rope.get("rope_theta") or theta}, "rope_theta")
+    return frequencies(from_config(c).head_dim, theta, rope)
 
 
 def window(c, absent=None, on=True):
@@ -240,8 +242,8 @@ def known(c, name, values, absent=None):
 
 
 def number(c, name, absent=None):
-    """c[name], a number; ValueError if it is none."""
+    """c[name], a number above 0; ValueError if it is none."""
     value = c.get(name, absent)
-    if type(value) not in (int, float):
-        raise ValueError(f"config.json has {name} {value!r}; it must be a number")
+    if type(value) not in (int, float) or value <= 0:
+        raise ValueError(f"config.json has {name} {value!r}; it must be a number above 0")
     return value

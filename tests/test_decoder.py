@@ -27,6 +27,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from course_utils import checkpoints, decoder, geometry
 from course_utils.checkpoints import layers
+from course_utils.families import architecture
 
 LLAMA31 = {
     "rope_type": "llama3",
@@ -378,27 +379,27 @@ def loaded(folder):
     ).eval()
 
 
-FAMILIES = {  # model_type → a small config
+SMALL = {  # model_type → a small config
     make.model_type: make(**(NARROW if make == Phi3Config else SIZES))
     for make in (
         GemmaConfig, Gemma3TextConfig, GraniteConfig, LlamaConfig, MistralConfig, Olmo2Config,
         Phi3Config, Qwen2Config, Qwen3Config, SmolLM3Config,
     )
 }  # fmt: skip
-every_family = pytest.mark.parametrize("family", FAMILIES)
+every_family = pytest.mark.parametrize("family", SMALL)
 
 
 @every_family
 @torch.no_grad()
 def test_a_config_is_refused_or_computed_as_transformers_does(family, tmp_path):
-    made(FAMILIES[family], tmp_path)
+    made(SMALL[family], tmp_path)
     path, computed = tmp_path / "config.json", []
     config = json.loads(path.read_text())
     for change in FIELDS:
         path.write_text(json.dumps(config | change))
         checkpoint = checkpoints.open_checkpoint(tmp_path)
         try:
-            decoder.architecture(checkpoint.config)
+            architecture(checkpoint.config)
         except ValueError as error:
             assert "known here" in str(error)
             continue
@@ -418,7 +419,7 @@ def test_a_config_is_refused_or_computed_as_transformers_does(family, tmp_path):
                 ours(IDS[:, 5:6], caches)
         computed.append(change)
     switched = family in ("qwen2", "qwen3", "smollm3")  # these forget a window that is off
-    off = decoder.architecture(config | {"use_sliding_window": False, "sliding_window": 4}).window
+    off = architecture(config | {"use_sliding_window": False, "sliding_window": 4}).window
     assert off == (None if switched else 4)
     assert len(computed) >= 17
 
@@ -549,7 +550,7 @@ SEEN = "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_model", "max_context"
 @pytest.mark.parametrize(("name", "config"), ON_THE_HUB.items(), ids=ON_THE_HUB)
 def test_real_configs_are_read_as_the_table_and_transformers_have_them(name, config):
     before = deepcopy(config)
-    decoder.architecture(config)
+    architecture(config)
     row, found = geometry.model(name), geometry.from_config(config)
     for field in (*SEEN, "windows", "rope_theta", "vocab"):
         assert getattr(found, field) == getattr(row, field), field
@@ -569,7 +570,7 @@ def test_of_real_configs_the_tensors_are_those_of_transformers(name, config):
             ours = layers.fused(ours)
         theirs = AutoModelForCausalLM.from_config(AutoConfig.for_model(**deepcopy(config)))
     shapes = {name: x.shape for name, x in theirs.state_dict().items()}
-    if decoder.architecture(config).tied:
+    if architecture(config).tied:
         assert shapes.pop("lm_head.weight") == shapes["model.embed_tokens.weight"]
     prefixed = {f"model.{name}".replace("model.lm_head", "lm_head"): x for name, x in ours.items()}
     assert {name: x.shape for name, x in prefixed.items()} == shapes
@@ -598,7 +599,7 @@ def test_a_theta_beside_rope_parameters_that_have_none_is_honoured():
         assert not found[0][0].equal(found[1][0])
 
 
-@pytest.mark.parametrize("model_type", [x for x in FAMILIES if x != "gemma3_text"])
+@pytest.mark.parametrize("model_type", [x for x in SMALL if x != "gemma3_text"])
 @pytest.mark.parametrize("name", ["rope_parameters", "rope_scaling"])
 def test_without_any_theta_it_is_the_one_of_transformers(model_type, name):
     config = {x: y for x, y in LLAMA3.items() if x not in ("rope_theta", "rope_scaling")}
@@ -692,7 +693,7 @@ def test_of_a_fused_matrix_that_does_not_fit_the_part_is_named(change, message, 
     assert str(error.value).endswith(message)
 
 
-LISTED = ", ".join(map(repr, sorted(FAMILIES)))
+LISTED = ", ".join(map(repr, sorted(SMALL)))
 OLD = {"rope_parameters": None, "rope_theta": 10_000.0}
 FACTORS = "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"
 
@@ -709,7 +710,7 @@ FACTORS = "factor", "low_freq_factor", "high_freq_factor", "original_max_positio
         ({"layer_types": ["linear_attention"] * 3, "sliding_window": 4}, "config.json has layers of linear_attention; known here are layers that see all tokens, or a sliding_window of which it says the size"),
         ({"sliding_window": 4.0}, "config.json has sliding_window 4.0; it must be one number, at least 1, that holds for every layer"),
         ({"model_type": "smollm3", "no_rope_layers": [1, 0]}, "config.json has no_rope_layers of 2 layers, and 3 layers"),
-        ({"model_type": "granite", "logits_scaling": "2"}, "config.json has logits_scaling '2'; it must be a number"),
+        ({"model_type": "granite", "logits_scaling": "2"}, "config.json has logits_scaling '2'; it must be a number above 0"),
         ({"model_type": "gemma", "final_logit_softcapping": 30.0}, "final_logit_softcapping is 30.0; known here is none"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5; known here is 1"),
         ({"model_type": "qwen3", "head_dim": None}, "config.json has no head_dim; it cannot be computed without"),
@@ -717,7 +718,14 @@ FACTORS = "factor", "low_freq_factor", "high_freq_factor", "original_max_positio
         ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "RoPE differs between layers (full_attention); known here is one RoPE"),
         ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config is {'quant_method': 'fp8'}; known here is none"),
         ({"num_hidden_layers": "3"}, "config.json has num_hidden_layers '3'; it must be one number, at least 1, that holds for every layer"),
-        ({"rms_norm_eps": "1e-5"}, "config.json has rms_norm_eps '1e-5'; it must be a number"),
+        ({"rms_norm_eps": "1e-5"}, "config.json has rms_norm_eps '1e-5'; it must be a number above 0"),
+        ({"model_type": "granite", "logits_scaling": 0}, "config.json has logits_scaling 0; it must be a number above 0"),
+        ({"rope_parameters": None, "rope_theta": "10000"}, "config.json has rope_theta '10000'; it must be a number above 0"),
+        ({"model_type": "gemma3_text", "layer_types": None, "sliding_window_pattern": 0}, "config.json has sliding_window_pattern 0; it must be one number, at least 1, that holds for every layer"),
+        ({"model_type": "smollm3", "no_rope_layers": None, "no_rope_layer_interval": 0}, "config.json has no_rope_layer_interval 0; it must be one number, at least 1, that holds for every layer"),
+        ({"text_config": {"a": 1}}, "text_config is {'a': 1}; known here is none"),
+        ({"attention_chunk_size": 4}, "attention_chunk_size is 4; known here is none"),
+        ({"attn_logit_softcapping": 5.0}, "attn_logit_softcapping is 5.0; known here is none"),
         ({"rms_norm_eps": None}, "config.json has no rms_norm_eps; it cannot be computed without"),
         ({"vocab_size": None}, "config.json has no vocab_size; it cannot be computed without"),
         ({"intermediate_size": None}, "config.json has no intermediate_size; it cannot be computed without"),
@@ -734,9 +742,16 @@ FACTORS = "factor", "low_freq_factor", "high_freq_factor", "original_max_positio
 )  # fmt: skip
 def test_a_config_it_would_compute_wrongly_is_refused(change, message):
     config = json.loads(CONFIGS["llama"].to_json_string(use_diff=False))
-    decoder.architecture(config)
+    architecture(config)
     for wrong in (config | change, {x: y for x, y in (config | change).items() if y is not None}):
-        for refuse in (decoder.architecture, decoder.Decoder):
+        for refuse in (architecture, decoder.Decoder):
             with pytest.raises(ValueError) as error:
                 refuse(wrong)
             assert str(error.value) == message
+
+
+def test_gemma_3_needs_a_window_whether_or_not_it_lists_its_layers():
+    config = json.loads(SMALL["gemma3_text"].to_json_string(use_diff=False))
+    for kinds in ({}, {"layer_types": None}):
+        with pytest.raises(ValueError, match="layers of sliding_attention"):
+            architecture(config | {"sliding_window": None} | kinds)
