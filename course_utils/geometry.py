@@ -150,7 +150,9 @@ def other_g(config):
     if "num_key_value_heads" in str(config.get("per_layer_config")):
         return "per_layer_config"
     others = (x for x in config if x.endswith("key_value_heads") and x != "num_key_value_heads")
-    return next((x for x in others if config[x]), None)
+    return next(
+        (x for x in others if config[x] not in (None, config.get("num_key_value_heads"))), None
+    )
 
 
 def from_config(config, name=""):

@@ -648,6 +648,11 @@ def test_a_file_that_says_another_g_for_some_layers_is_refused(field, other):
     assert kv_heads(config | {field: None}) == 2
 
 
+def test_another_field_that_says_the_same_g_changes_nothing():
+    config = {"num_attention_heads": 16, "num_key_value_heads": 8, "swa_num_key_value_heads": 8}
+    assert kv_heads(config) == 8
+
+
 @pytest.mark.parametrize(
     "config",
     [
