@@ -232,6 +232,6 @@ def kv_heads(config):
         return 1 if config["multi_query"] else n
     if config.get("num_key_value_heads"):
         return config["num_key_value_heads"]
-    if config["model_type"] in UNSHARED:
+    if config.get("model_type") in UNSHARED:
         return n
     raise ValueError("what this family's code does without the field is unknown")

@@ -8,6 +8,7 @@ import traitlets
 from matplotlib.figure import Figure
 
 from course_utils import figures
+from course_utils.figures.maps import looks
 from course_utils.widgets.flipbook import Flipbook
 
 WORDS = ["one", "key", "opens"]
@@ -39,12 +40,12 @@ def test_a_live_figure_has_its_alt_text_in_html(monkeypatch):
     ],
 )
 def test_the_alt_text_of_a_map_says_what_it_shows(weights, said):
-    assert figures.looks(torch.tensor(weights), WORDS) == said
+    assert looks(torch.tensor(weights), WORDS) == said
 
 
 def test_equal_words_with_different_rows_are_both_told():
     weights = torch.tensor([[0.0, 1, 0], [0, 1, 0], [0, 0, 1]])
-    assert figures.looks(weights, ["a", "b", "a"]) == "a looks most at b; b at b; a at a."
+    assert looks(weights, ["a", "b", "a"]) == "a looks most at b; b at b; a at a."
 
 
 def test_a_map_shows_the_weights_it_is_given():

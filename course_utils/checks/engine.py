@@ -84,9 +84,9 @@ def solution(name):
 
 def source(name):
     """The rung of the ladder that an exercise is about, and where the library's own is."""
-    reference, more = find(name).reference, find(name).more
-    use = f"from {reference.__module__} import {reference.__name__}"
-    return f"{inspect.getsource(rung(name))}\n# The library's own {more}:\n# {use}"
+    exercise = find(name)
+    use = f"from {exercise.reference.__module__} import {exercise.reference.__name__}"
+    return f"{inspect.getsource(rung(name))}\n# The library's own {exercise.more}:\n# {use}"
 
 
 def rung(name):
