@@ -118,7 +118,7 @@ def bill(geometry, n_tokens, batch=1, bytes_per_element=2, weights=0):
     users = [[f"{x} GB", f"{y:g} GB", f"{int(y * 10**9 // user):,}"] for x, y in left.items()]
     notes = {
         f"A user is one sequence of {n_tokens:,} tokens: {shown(user / 1e9)} GB.": True,
-        "Not exact: a card reports some 6 % more, and a program needs memory for itself.": True,
+        "Not exact: most cards report some 6 % more, and a program needs memory for itself.": True,
         "The weights come on top: their number · their bytes (8 billion · 2 = 16 GB).": not weights,
         "A layer caches of a token not K and V in heads, but one latent of "
         f"{m.latent_dim} elements.": m.kind == "MLA",
