@@ -2,8 +2,8 @@
 
 from matplotlib.patches import Rectangle
 
-from course_utils.figures.card import GROUPS, KEY, KEY_TEXT, LOOK, QUERY, Card, ink
-from course_utils.figures.parts import bare
+from course_utils.figures.card import GROUPS, KEY, KEY_TEXT, LOOK, QUERY, Card
+from course_utils.figures.parts import bare, square
 
 
 @LOOK
@@ -98,11 +98,8 @@ def columns(blocks, names, title, d_model, head_dim, rows=()):
         for i, row in enumerate(block.tolist()):
             for j, number in enumerate(row):
                 head = number % d_model // head_dim
-                square = Rectangle((j - 0.5, i - 0.5), 1, 1, ec="white", fc=GROUPS[head % 8])
-                square.set_hatch("//" if head >= 8 else None)
-                axes.add_patch(square)
-                look = {"color": ink(GROUPS[head % 8]), "fontsize": 11}
-                axes.text(j, i, number, ha="center", va="center", **look)
+                hatch = "//" if head >= 8 else None
+                square(axes, j, i, GROUPS[head % 8], number, hatch=hatch, fontsize=11)
         axes.set(xlim=(-0.5, block.shape[1] - 0.5), ylim=(len(block) - 0.5, -0.5))
         axes.set_title(name, fontsize=12, fontweight="normal")
         axes.set_xticks([])
@@ -127,8 +124,7 @@ def decoding(step, tokens):
             for j in range(i + 1):
                 word = "new" if j == i else "read" if cached else "again"
                 color = {"new": KEY, "again": "#F3C9A5", "read": "#EEEEEE"}[word]
-                axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, ec="white", fc=color))
-                axes.text(j, i, word, ha="center", va="center", fontsize=11)
+                square(axes, j, i, color, word, fontsize=11)
         axes.set(xlim=(-0.5, s - 0.5), ylim=(s - 0.5, -0.5))
         axes.set_xticks(range(s), tokens, rotation=45, ha="left", rotation_mode="anchor")
         axes.xaxis.tick_top()

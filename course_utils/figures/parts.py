@@ -4,9 +4,10 @@ from math import inf
 from statistics import fmean, stdev
 
 from matplotlib import colormaps
+from matplotlib.patches import Rectangle
 
 from course_utils.attention import group_size
-from course_utils.figures.card import KEY_TEXT, QUERY, VALUE
+from course_utils.figures.card import KEY_TEXT, QUERY, VALUE, ink
 
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % quantile, 2 to 10 values
 STYLES = ((QUERY, "o", "-"), ("#D55E00", "s", "--"), (VALUE, "^", ":"), ("#CC79A7", "D", "-."))
@@ -140,6 +141,12 @@ def brief(tokens):
     ['key', '<|begin_o…']
     """
     return [token if len(token) <= 10 else token[:9] + "…" for token in tokens]
+
+
+def square(axes, x, y, fill, text, edge="white", hatch=None, lw=1, **look):
+    """A unit square round x, y, and in it a text in an ink that can be read on it."""
+    axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fc=fill, ec=edge, hatch=hatch, lw=lw))
+    axes.text(x, y, text, ha="center", va="center", color=ink(fill), **look)
 
 
 def bare(axes):

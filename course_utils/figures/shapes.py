@@ -4,7 +4,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea, VPacker
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from course_utils.figures.card import KEY, KEY_TEXT, LOOK, QUERY, VALUE, Card
+from course_utils.figures.card import KEY, KEY_TEXT, LOOK, QUERY, VALUE, Card, ink
 from course_utils.figures.parts import DARK, plain, tint
 
 # Nine different sizes, so that every letter can be counted in the picture.
@@ -156,8 +156,8 @@ def grid(axes, x, y, rows, columns, color, edge, name):
     for i in range(rows):
         for j in range(columns):
             axes.add_patch(Rectangle((x + j, y - i - 1), 1, 1, fc=color, ec=edge, lw=0.6))
-    ink = "white" if color == QUERY else "black"
-    axes.text(x + columns / 2, y - rows / 2, name, color=ink, ha="center", va="center", **LARGE)
+    look = {"color": ink(color), "ha": "center", "va": "center"} | LARGE
+    axes.text(x + columns / 2, y - rows / 2, name, **look)
 
 
 def span(axes, start, end, side, letter, words):

@@ -1,9 +1,7 @@
 """One example of the recall task: what the model reads, and what it is to answer."""
 
-from matplotlib.patches import Rectangle
-
-from course_utils.figures.card import KEY, LOOK, QUERY, VALUE, Card, ink
-from course_utils.figures.parts import bare
+from course_utils.figures.card import KEY, LOOK, QUERY, VALUE, Card
+from course_utils.figures.parts import bare, square
 
 
 @LOOK
@@ -51,9 +49,6 @@ def table(axes, rows, filled, top=0):
     """Numbers in squares, row after row from `top`; filled: {(row, column): colour} of some."""
     for i, row in enumerate(rows):
         for a, number in enumerate(row):
-            color = filled.get((i, a), "white")
-            square = Rectangle((a - 0.5, top + i - 0.5), 1, 1, fc=color, ec="#B0B0B0", lw=0.8)
-            axes.add_patch(square)
-            look = {"color": ink(color), "fontweight": "bold" if (i, a) in filled else "normal"}
-            axes.text(a, top + i, number, ha="center", va="center", **look)
+            fill, weight = filled.get((i, a), "white"), "bold" if (i, a) in filled else "normal"
+            square(axes, a, top + i, fill, number, "#B0B0B0", lw=0.8, fontweight=weight)
     axes.set_xlim(-0.6, len(rows[0]) - 0.4)
