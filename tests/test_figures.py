@@ -145,7 +145,7 @@ FIGURES = {
     "masks": ([causal_mask(2, 4), causal_mask(4, 4)], ["a", "b"]),
     "model_map": (MODELS, {"mine": (9, 9)}),
     "outgrowing": (16, 131072, 16 * 10**9, 8192, 38),
-    "published": (pd.DataFrame(ROWS),),
+    "published": (pd.DataFrame(ROWS), {"A": [1.46, -0.4]}),
     "questions": (DOORS, torch.tensor([7, 7, 9]), ASKED, ["colour", "size"], 1),
     "roofline": steps(1),
     "sees": (causal(), WORDS, 2),
@@ -495,7 +495,7 @@ def test_every_number_of_a_sample_has_a_dot_and_their_mean_a_bar():
 
 def test_published_differences_are_those_of_the_table():
     """Lanes from below: B is 0, A is 1; MQA a little lower, GQA a little higher."""
-    axes = figures.published(pd.DataFrame(ROWS)).axes[0]
+    axes = figures.published(pd.DataFrame(ROWS), {}).axes[0]
     marks, means = {}, {}
     for line in axes.lines:
         x, y = line.get_data()
@@ -514,21 +514,21 @@ def test_published_differences_are_those_of_the_table():
 
 @pytest.mark.parametrize("mqa, said", [(8.0, "A MQA −0.5"), (13.0, "A MQA +2.0")])
 def test_published_says_the_means_of_its_table(mqa, said):
-    alt = figures.published(pd.DataFrame([ROWS[0] | {"mqa": mqa}, *ROWS[1:]])).alt
+    alt = figures.published(pd.DataFrame([ROWS[0] | {"mqa": mqa}, *ROWS[1:]]), {}).alt
     assert all(mean in alt for mean in (said, "A GQA −0.5", "B GQA +0.5"))
     assert "B MQA" not in alt  # nobody measured it
 
 
 @pytest.mark.parametrize("mqa, below", [(8.0, "1 of 1"), (13.0, "0 of 1")])
 def test_published_says_how_many_studies_saw_mqa_below(mqa, below):
-    figure = figures.published(pd.DataFrame([ROWS[0] | {"mqa": mqa}, *ROWS[1:]]))
+    figure = figures.published(pd.DataFrame([ROWS[0] | {"mqa": mqa}, *ROWS[1:]]), {})
     title = f"MQA’s mean lies below MHA’s in {below} studies"
     assert figure.axes[0].get_title(loc="left") == title
     assert title in figure.alt
 
 
 def test_perplexity_is_said_below_its_lane_and_drawn_nowhere():
-    plain, noted = (figures.published(pd.DataFrame(ROWS), x) for x in (None, {"A": [1.46, -0.4]}))
+    plain, noted = (figures.published(pd.DataFrame(ROWS), x) for x in ({}, {"A": [1.46, -0.4]}))
     note = "MQA’s perplexity (lower is better): +1.5 %, −0.4 %"
     (text,) = [t for t in noted.axes[0].texts if "perplexity" in t.get_text()]
     assert (
@@ -541,7 +541,7 @@ def test_perplexity_is_said_below_its_lane_and_drawn_nowhere():
 
 @pytest.mark.parametrize("row", [{}, {"mqa": -40.0}, {"gqa": 40.0}])
 def test_every_published_mark_lies_inside(row):
-    axes = figures.published(pd.DataFrame([ROWS[0] | row, *ROWS[1:]])).axes[0]
+    axes = figures.published(pd.DataFrame([ROWS[0] | row, *ROWS[1:]]), {}).axes[0]
     low, high = axes.get_xlim()
     assert all(low < x < high for line in axes.lines[:-3] for x in line.get_xdata())
     left = [t.get_position()[0] for t in axes.texts]  # where a mean in numbers ends

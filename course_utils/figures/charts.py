@@ -220,11 +220,11 @@ def model_map(models, named):
 
 
 @LOOK
-def published(rows, perplexity=None):
+def published(rows, perplexity):
     """What sharing cost in published studies: score minus MHA's, a mark for each benchmark.
 
     rows: a table with study, benchmark, mha, mqa and gqa; mqa or gqa may be missing. perplexity,
-    which points cannot be averaged with, is said in words: {study: per cent above MHA's}.
+    which points cannot be averaged with, is said in words: {study: per cents above MHA's}.
     """
     deltas = {}
     for study, of in rows.groupby("study", sort=False):
@@ -239,7 +239,7 @@ def published(rows, perplexity=None):
     said = "; ".join(f"{study} {kind.upper()} {mean}" for (study, kind), mean in means.items())
     notes = {
         study: "MQA’s perplexity (lower is better): " + ", ".join(f"{signed(x)} %" for x in higher)
-        for study, higher in (perplexity or {}).items()
+        for study, higher in perplexity.items()
     }
     studies = list(dict.fromkeys(rows.study))
     of_mqa = [fmean(x) for (_, kind), x in deltas.items() if kind == "mqa"]
