@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch.nn.functional import gelu, silu
 
-from course_utils.geometry import count, from_config
+from course_utils.geometry import count, from_config, rope_settings
 from course_utils.rope import frequencies
 
 KNOWN = {  # in a config; what else there may be changes nothing here
@@ -191,7 +191,7 @@ def architecture(config):
 
 def rope(c):
     """What a config says of RoPE, if it is one for all layers."""
-    found = dict(c.get("rope_scaling") or c.get("rope_parameters") or {})
+    found = rope_settings(c)
     if kinds := [name for name, value in found.items() if isinstance(value, dict)]:
         raise ValueError(
             f"RoPE differs between layers ({', '.join(kinds)}); known here is one RoPE"

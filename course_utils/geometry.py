@@ -172,7 +172,7 @@ def from_config(config, name=""):
     latent = latent_dim(config) if config.get("kv_lora_rank") else None
     width = "v_head_dim" if latent else "head_dim"
     context = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length")
-    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    rope = rope_settings(config)
     window = config.get("use_sliding_window", True) and config.get("sliding_window")
     return Geometry(
         name,
@@ -187,6 +187,11 @@ def from_config(config, name=""):
         rope_theta=rope.get("full_attention", rope).get("rope_theta", config.get("rope_theta")),
         vocab=config.get("vocab_size"),
     )
+
+
+def rope_settings(config):
+    """What a config says of RoPE: old files have rope_scaling, which wins, new ones the other."""
+    return config.get("rope_scaling") or config.get("rope_parameters") or {}
 
 
 def latent_dim(config):
