@@ -19,6 +19,15 @@ class DecodeTimes(NamedTuple):
     computing: dict  # {g: ms to compute}
 
 
+class Machine(NamedTuple):
+    """What a machine can do at most, as its data sheet says."""
+
+    bandwidth: float  # GB/s
+    float32: float  # Tflop/s
+    half: float  # Tflop/s in float16 or bfloat16, dense
+    memory: float  # GB
+
+
 def accuracies(n_heads, steps, match="width"):
     """The share of right answers after training, from quality.csv: {g: a list, one a seed}.
 
@@ -114,3 +123,13 @@ def perplexity():
         ratio = math.exp(row.mqa - row.mha) if is_log else row.mqa / row.mha
         higher.setdefault(row.study, []).append(100 * (ratio - 1))
     return higher
+
+
+def machines():
+    """The `Machine` in each row of machines.csv, from a laptop to an H200: {name: Machine}.
+
+    >>> machines()["H100"]
+    Machine(bandwidth=3350, float32=67.0, half=989.0, memory=80)
+    """
+    rows = pd.read_csv(data_path("machines.csv")).drop(columns="source")
+    return {name: Machine(*ceilings) for name, *ceilings in rows.itertuples(index=False)}
