@@ -126,7 +126,7 @@ def gpu():
     if torch.cuda.is_available():
         card = torch.cuda.get_device_properties(0)
         size = f"{card.total_memory / 2**30:.0f} GiB"
-        return Row("GPU", f"{card.name}, {size}; lesson 07 trains and times on it")
+        return Row("GPU", f"{card.name}, {size}; lessons 07 and 09 use it")
     if shutil.which("nvidia-smi"):
         remedy = "run nvidia-smi in a terminal; if it lists a GPU: make clean, then make lab"
         return Row("GPU", "a driver, but torch cannot use it", remedy)

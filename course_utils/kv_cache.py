@@ -87,6 +87,6 @@ def decode_step(q, k_new, v_new, cache):
             f"q has {q.shape[2]} tokens, k_new {k_new.shape[2]}; both are of the same new tokens"
         )
     k, v = cache.append(k_new, v_new)
-    if q.shape[2] == 1 and q.device.type == "cpu":  # one query sees all: lesson 07 is about this
+    if q.shape[2] == 1 and q.device.type == "cpu":  # one query sees all: lesson 09 times it
         return decode_attention(q, k, v)
     return causal_attention(q, k, v)[0]

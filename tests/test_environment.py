@@ -59,7 +59,7 @@ def test_the_gpu_is_named(monkeypatch):
     card = types.SimpleNamespace(name="A Card", total_memory=80 * 2**30)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: card)
-    found = "A Card, 80 GiB; lesson 07 trains and times on it"
+    found = "A Card, 80 GiB; lessons 07 and 09 use it"
     assert environment.gpu() == ("GPU", found, "")
     assert environment.device() == "cuda"
 
