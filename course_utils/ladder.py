@@ -235,3 +235,30 @@ def kv_heads(config):
     if config.get("model_type") in UNSHARED:
         return n
     raise ValueError("what this family's code does without the field is unknown")
+
+
+def step_time(n_bytes, n_flop, bandwidth, peak):
+    """The ms that a step takes at least: the longer of reading and computing.
+
+    bandwidth in GB/s, peak in Tflop/s
+
+    >>> step_time(n_bytes=64 * 10**9, n_flop=26 * 10**12, bandwidth=320, peak=65)
+    400.0
+    """
+    reading = n_bytes / (bandwidth * 10**6)  # 10**9 bytes a second are 10**6 a ms
+    computing = n_flop / (peak * 10**9)
+    return max(reading, computing)
+
+
+def tokens_per_second(model, n_weights, batch, n_tokens, bandwidth, peak, bytes_per_element=2):
+    """Tokens a second in all, at most, of batch users with n_tokens each in the cache.
+
+    >>> from course_utils.geometry import model
+    >>> round(tokens_per_second(model("Llama-3 8B"), 8.03e9, 32, 8192, 3350, 989))
+    2126
+    """
+    weights = step_time(bytes_per_element * n_weights, 2 * batch * n_weights, bandwidth, peak)
+    n_bytes = model.kv_bytes(n_tokens, batch, bytes_per_element)
+    n_flop = 4 * batch * model.n_layers * model.n_heads * model.head_dim * n_tokens
+    attention = step_time(n_bytes, n_flop, bandwidth, peak)
+    return 1000 * batch / (weights + attention)

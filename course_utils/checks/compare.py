@@ -1,9 +1,12 @@
 """Whether two results are the same, and in words what differs."""
 
-from numbers import Integral
+import math
+from numbers import Integral, Real
 
 import numpy as np
 import torch
+
+from course_utils.geometry import Geometry
 
 TOLERANCE = 1e-4
 COARSE = torch.bfloat16, torch.float16
@@ -46,12 +49,18 @@ def holds(dtype, x):
 
 
 def equal(got, expected, tolerance):
-    """Whether one thing is another: tensors up to a tolerance and in any dtype of their kind."""
+    """Whether one thing is another: tensors in any dtype of their kind, up to a tolerance.
+
+    Where a float is expected, any number will do that is as near.
+    """
     if isinstance(expected, Exception):
         return isinstance(got, type(expected))
     if isinstance(expected, tuple | list):
         as_many = isinstance(got, tuple | list) and len(got) == len(expected)
         return as_many and all(equal(*pair, tolerance) for pair in zip(got, expected, strict=True))
+    if isinstance(expected, float):
+        is_number = isinstance(got, Real) and not isinstance(got, bool)
+        return is_number and math.isclose(got, expected, rel_tol=tolerance)
     if not isinstance(expected, torch.Tensor):
         if isinstance(got, Integral) and not isinstance(got, bool):
             got = int(got)  # numpy has whole numbers of its own
@@ -130,10 +139,16 @@ def shapes(names, values):
 
 
 def argument(name, value):
-    """One argument in words: `q (1, 1, 3, 2)`, `header_bytes (360 bytes)` or `n_heads = 4`."""
+    """One argument in words: `q (1, 1, 3, 2)`, `header_bytes (360 bytes)` or `n_heads = 4`.
+
+    A Geometry: `model Falcon-7B (l = 32, n = 71, g = 1, h = 64)`.
+    """
     if isinstance(value, torch.Tensor):
         usual = value.dtype in (torch.float32, torch.bool)
         return f"{name} {tuple(value.shape)}" + ("" if usual else f" {word(value.dtype)}")
+    if isinstance(value, Geometry):
+        l, n, g, h = value.n_layers, value.n_heads, value.n_kv_heads, value.head_dim
+        return f"{name} {value.name} (l = {l}, n = {n}, g = {g}, h = {h})"
     return f"{name} ({len(value)} bytes)" if isinstance(value, bytes) else f"{name} = {value}"
 
 
@@ -147,6 +162,8 @@ def kind(value):
         return f"{len(value)} bytes"
     if isinstance(value, tuple | list):
         return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, float):
+        return repr(float(f"{value:.8g}"))
     return f"{value!r}" if len(repr(value)) < 80 else f"a {type(value).__name__}"
 
 
