@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_utils import checks
+from course_utils import checks, cost
 from course_utils.checks import lesson_06, lesson_07
 from course_utils.checks.engine import Exercise, Mistake, examine, exercises, find
 from course_utils.checks.wrong import refusing
@@ -699,6 +699,44 @@ class LayerByPyTorch(Layer):
         return self.o_proj(output.transpose(1, 2).flatten(2)), weights
 
 
+def time_by_if(n_bytes, n_flop, bandwidth, peak):
+    seconds_to_read, seconds_to_compute = n_bytes / bandwidth / 10**9, n_flop / peak / 10**12
+    if seconds_to_read > seconds_to_compute:
+        return seconds_to_read * 1000
+    return seconds_to_compute * 1000
+
+
+def tokens_by_hand(m, n_weights, b, s, bandwidth, peak, bytes_per_element=2):
+    kv = 2 * m.n_layers * b * m.n_kv_heads * m.head_dim * s * bytes_per_element
+    scores_and_values = 4 * m.n_layers * b * m.n_heads * m.head_dim * s
+    seconds = max(
+        n_weights * bytes_per_element / (bandwidth * 1e9), 2 * b * n_weights / peak / 1e12
+    )
+    seconds += max(kv / (bandwidth * 1e9), scores_and_values / (peak * 1e12))
+    return b / seconds
+
+
+def tokens_user_by_user(model, n_weights, batch, n_tokens, bandwidth, peak, bytes_per_element=2):
+    ms = cost.step_time(n_weights * bytes_per_element, 2 * batch * n_weights, bandwidth, peak)
+    for _ in range(batch):
+        read = model.kv_bytes(n_tokens, bytes_per_element=bytes_per_element)
+        flop = 4 * model.n_layers * model.n_heads * model.head_dim * n_tokens
+        ms += cost.step_time(read, flop, bandwidth, peak)
+    return batch * (1 / ms) * 1000
+
+
+def tokens_by_layer(model, n_weights, batch, n_tokens, bandwidth, peak, bytes_per_element=2):
+    g, n, h = model.n_kv_heads, model.n_heads, model.head_dim
+    weights = cost.step_time(n_weights * bytes_per_element, 2 * batch * n_weights, bandwidth, peak)
+    layer = cost.step_time(
+        cost.decode_bytes(g, h, n_tokens, bytes_per_element),
+        cost.decode_flop(n, h, n_tokens),
+        bandwidth,
+        peak,
+    )
+    return 1000 / ((weights + batch * model.n_layers * layer) / batch)
+
+
 GOOD = {
     "02.causal_mask": {
         "by rows": mask_by_rows,
@@ -787,6 +825,20 @@ GOOD = {
     },
     "08.byte_range": {"struct": range_by_struct, "stream": range_by_stream},
     "08.kv_heads": {"match": heads_by_match, "family": heads_by_family},
+    "09.step_time": {
+        "speeds first": lambda n_bytes, n_flop, bandwidth, peak: max(
+            1000 * n_bytes / (bandwidth * 1e9), n_flop / (peak * 1e12) * 1000
+        ),
+        "by if": time_by_if,
+        "numpy": lambda n_bytes, n_flop, bandwidth, peak: np.maximum(
+            np.float64(n_bytes) / bandwidth / 1e6, np.float64(n_flop) / peak / 1e9
+        ),
+    },
+    "09.tokens_per_second": {
+        "by hand": tokens_by_hand,
+        "user by user": tokens_user_by_user,
+        "two of cost.py": tokens_by_layer,
+    },
 }
 
 
@@ -881,6 +933,8 @@ STUBS = {
     "07.mean_pool_kv": lambda weight, n_heads, n_kv_heads: ...,
     "08.byte_range": lambda header_bytes, tensor_name: ...,
     "08.kv_heads": lambda config: None,
+    "09.step_time": lambda n_bytes, n_flop, bandwidth, peak: ...,
+    "09.tokens_per_second": lambda model, n_weights, batch, n_tokens, bandwidth, peak, size=2: None,
 }
 
 

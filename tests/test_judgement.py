@@ -140,6 +140,52 @@ def test_bfloat16_may_be_pooled_in_float32_and_must_come_back_as_it_was():
     assert "the pooled weight is float32, not bfloat16" in result.message
 
 
+# ── numbers with a point ───────────────────────────────────────────────────────────────────────
+
+THIRD = Exercise(lambda n: n / 3, [(1,), (6,)], ("a third",), {}, ())
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda n: n * (1 / 3),
+        lambda n: float(np.float32(n) / 3),
+        lambda n: np.float64(n) / 3,
+        lambda n: np.float32(n) / 3,
+        lambda n: 2 if n == 6 else n / 3,
+    ],
+)
+def test_where_a_float_is_expected_any_number_will_do_that_is_as_near(fn):
+    assert examine(THIRD, fn).passed
+
+
+@pytest.mark.parametrize(
+    "fn, said",
+    [
+        (lambda n: n * 0.333, "a third is 0.333, it should be 0.33333333"),
+        (lambda n: round(n / 3), "a third is 0, it should be 0.33333333"),
+        (lambda n: n // 3 + n % 3, "a third is 1, it should be 0.33333333"),
+        (lambda n: n * 0.1 + 0.2, "a third is 0.3, it should be 0.33333333"),
+        (lambda n: True, "a third is True, it should be 0.33333333"),
+        (lambda n: "1/3", "a third is '1/3', it should be 0.33333333"),
+        (lambda n: [n / 3], "a third is a list of 1, it should be 0.33333333"),
+        (lambda n: float("nan"), "a third is nan, it should be 0.33333333"),
+        (lambda n: torch.tensor(n / 3), "a third is a float32 tensor (), it should be 0.33333333"),
+    ],
+)
+def test_another_number_is_told_in_a_line(fn, said):
+    result = examine(THIRD, fn)
+    assert (result.passed, result.message.splitlines()[-1]) == (False, said)
+
+
+def test_a_model_is_shown_by_its_name_and_its_sizes():
+    result = examine(find("09.tokens_per_second"), lambda *given: 1.0)
+    assert result.message.splitlines()[1] == (
+        "for model Llama-3 8B (l = 32, n = 32, g = 8, h = 128), n_weights = 8030261248, "
+        "batch = 1, n_tokens = 8192, bandwidth = 3350, peak = 989"
+    )
+
+
 # ── errors with a name ─────────────────────────────────────────────────────────────────────────
 
 

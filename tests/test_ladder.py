@@ -17,6 +17,7 @@ from course_utils import attention as library
 from course_utils import checks, ladder
 from course_utils.checks import lesson_08
 from course_utils.checks.engine import examine, exercises, find, rung, source
+from course_utils.geometry import Geometry
 from course_utils.kv_cache import KVCache
 
 every_exercise = pytest.mark.parametrize("name", exercises())
@@ -173,6 +174,8 @@ def given(b, g, n, t, s, h, d):
     def attending(n_kv_heads):
         return lambda: (draw(b, n, t, h), *draw(2, b, n_kv_heads, s, h))
 
+    model = Geometry("mine", d, n, g, h, d_model=n, max_context=s)
+
     return {
         "00.group_size": lambda: (n, g),
         "01.attention": attending(n),
@@ -194,6 +197,8 @@ def given(b, g, n, t, s, h, d):
         "07.mean_pool_kv": lambda: (draw(n * h, d), n, g),
         "08.byte_range": lambda: (save({"x": draw(b, s), "y": draw(t, h)}), "xy"[d % 2]),
         "08.kv_heads": lambda: (COUNTED[d % len(COUNTED)],),
+        "09.step_time": lambda: (s * 10**9, d * 10**12, n, h),
+        "09.tokens_per_second": lambda: (model, d * 10**6, b, s * 10**3, g, n / 1000, t),
     }
 
 

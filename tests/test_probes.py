@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from course_utils.checks import lesson_09
 from course_utils.checks.engine import (
     examine,
     exercises,
@@ -117,6 +118,25 @@ def result(name, *probe):
     return outcome(exercise, exercise.reference, probe)
 
 
+def in_time(which):
+    """A place in EXTREME: which(ms to read, ms to compute) of a step."""
+    return "09.step_time", lambda n_bytes, n_flop, bandwidth, peak: which(
+        n_bytes / bandwidth / 10**6, n_flop / peak / 10**9
+    )
+
+
+def in_tokens(which):
+    """A place in EXTREME: which(x, ms), x what is Given, ms of weights, products, cache, flop."""
+
+    def where(*probe):
+        x = lesson_09.Given(*probe)
+        per_ms = {"weights": x.bandwidth * 10**6, "cache": x.bandwidth * 10**6}
+        counts = lesson_09.RIGHT.items()
+        return which(x, {name: n(x) / per_ms.get(name, x.peak * 10**9) for name, n in counts})
+
+    return "09.tokens_per_second", where
+
+
 EXTREME = {
     "weights that are 0 before they are hidden": (
         "02.causal_attention",
@@ -174,6 +194,40 @@ EXTREME = {
     "a decoy beside multi_query: false": (
         "08.kv_heads",
         lambda config: config.get("multi_query") is False and "num_kv_heads" in config,
+    ),
+    "a step that reads": in_time(lambda reading, computing: reading > computing),
+    "a step that computes": in_time(lambda reading, computing: reading < computing),
+    "a step that does both as long": in_time(
+        lambda reading, computing: reading == pytest.approx(computing)
+    ),
+    "a step of less than a ms": in_time(lambda reading, computing: max(reading, computing) < 1),
+    "one user": in_tokens(lambda x, ms: x.batch == 1),
+    "users": in_tokens(lambda x, ms: x.batch > 1),
+    "users of an empty cache": in_tokens(lambda x, ms: x.n_tokens == 0),
+    "a model with g = n": in_tokens(lambda x, ms: x.n_kv_heads == x.n_heads),
+    "a model with g = 1": in_tokens(lambda x, ms: x.n_kv_heads == 1),
+    "a model with another h than d / n": in_tokens(
+        lambda x, ms: x.n_heads * x.head_dim != x.d_model
+    ),
+    **{
+        f"{size} bytes an element": in_tokens(lambda x, ms, size=size: x.bytes_per_element == size)
+        for size in (0.5, 1, 2, 4)
+    },
+    "bytes_per_element left out": ("09.tokens_per_second", lambda *probe: len(probe) == 6),
+    "both parts read": in_tokens(
+        lambda x, ms: ms["weights"] > ms["products"] and ms["cache"] > ms["attention"]
+    ),
+    "weights read, attention computed": in_tokens(
+        lambda x, ms: ms["weights"] > ms["products"] and ms["cache"] < ms["attention"]
+    ),
+    "weights computed, attention read": in_tokens(
+        lambda x, ms: ms["weights"] < ms["products"] and ms["cache"] > ms["attention"]
+    ),
+    "both parts computed": in_tokens(
+        lambda x, ms: ms["weights"] < ms["products"] and ms["cache"] < ms["attention"]
+    ),
+    "less time for the weights than for attention": in_tokens(
+        lambda x, ms: max(ms["weights"], ms["products"]) < max(ms["cache"], ms["attention"])
     ),
 }
 

@@ -95,8 +95,8 @@ TIME_MISTAKES = {
     ),
     "reading 1,000 times too short": Mistake(
         timing(reading=1 / 1000),
-        "n_flop / (peak · 10⁹) are ms, for T is 10¹². But G is 10⁹, so n_bytes / (bandwidth · 10⁹) "
-        "are seconds: take ms for both.",
+        "n_bytes / (bandwidth · 10⁹) are seconds, n_flop / (peak · 10⁹) are ms, for T is 10¹². "
+        "Take ms for both: bandwidth · 10⁶.",
     ),
     "reading 1,000 times too long": Mistake(
         timing(reading=1000),
@@ -104,8 +104,8 @@ TIME_MISTAKES = {
     ),
     "computing 1,000 times too short": Mistake(
         timing(computing=1 / 1000),
-        "n_bytes / (bandwidth · 10⁶) are ms, for G is 10⁹. But T is 10¹², so n_flop / (peak · 10¹²) "
-        "are seconds: take ms for both.",
+        "n_flop / (peak · 10¹²) are seconds, n_bytes / (bandwidth · 10⁶) are ms. Take ms for both: "
+        "peak · 10⁹.",
     ),
     "computing 1,000 times too long": Mistake(
         timing(computing=1000),
