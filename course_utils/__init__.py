@@ -1,6 +1,6 @@
 """One Key, Many Queries: what the lessons use more than once.
 
-attention, kv_cache, rope, geometry, decoder, families and pooling are what the course teaches;
+attention, kv_cache, rope, geometry, cost, decoder, families and pooling are what is taught;
 environment readies a machine; the folders read checkpoints, measure, draw, move and judge.
 """
 

@@ -58,8 +58,9 @@ def step_time(n_bytes, n_flop, bandwidth, peak):
 def tokens_per_second(model, n_weights, batch, n_tokens, bandwidth, peak, bytes_per_element=2):
     """Tokens a second in all, at most, of b users with s tokens each in the cache.
 
-    model is a Geometry. Weights and attention take turns, so their times add up. All weights are
-    read once, for all users, and take 2 flop a user; each user reads a cache of its own.
+    model is a Geometry. Weights and attention take turns, so their times add up. A weight is read
+    once for all users, and takes 2 flop for each; every user reads a cache of its own. Attention's
+    flop are those of MHA, GQA and MQA: MLA does more.
 
     Raises ValueError if n_weights is below 1, or as `step_time` and `kv_cache_bytes` do.
 

@@ -204,10 +204,10 @@ EXTREME = {
     "one user": in_tokens(lambda x, ms: x.batch == 1),
     "users": in_tokens(lambda x, ms: x.batch > 1),
     "users of an empty cache": in_tokens(lambda x, ms: x.n_tokens == 0),
-    "a model with g = n": in_tokens(lambda x, ms: x.n_kv_heads == x.n_heads),
-    "a model with g = 1": in_tokens(lambda x, ms: x.n_kv_heads == 1),
+    "a model with g = n": in_tokens(lambda x, ms: x.model.n_kv_heads == x.model.n_heads),
+    "a model with g = 1": in_tokens(lambda x, ms: x.model.n_kv_heads == 1),
     "a model with another h than d / n": in_tokens(
-        lambda x, ms: x.n_heads * x.head_dim != x.d_model
+        lambda x, ms: x.model.n_heads * x.model.head_dim != x.model.d_model
     ),
     **{
         f"{size} bytes an element": in_tokens(lambda x, ms, size=size: x.bytes_per_element == size)

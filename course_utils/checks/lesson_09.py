@@ -143,7 +143,7 @@ TIME_MISTAKES = {
 
 
 class Given(NamedTuple):
-    """What tokens_per_second is given: l, n, g and h are its model's."""
+    """What tokens_per_second is given."""
 
     model: Geometry
     n_weights: int
@@ -153,15 +153,14 @@ class Given(NamedTuple):
     peak: float
     bytes_per_element: float = 2
 
-    def __getattr__(self, name):
-        return getattr(self.model, name)
-
 
 RIGHT = {
     "weights": lambda x: x.bytes_per_element * x.n_weights,
     "products": lambda x: 2 * x.batch * x.n_weights,
     "cache": lambda x: x.model.kv_bytes(x.n_tokens, x.batch, x.bytes_per_element),
-    "attention": lambda x: x.batch * x.n_layers * decode_flop(x.n_heads, x.head_dim, x.n_tokens),
+    "attention": lambda x: (
+        x.batch * x.model.n_layers * decode_flop(x.model.n_heads, x.model.head_dim, x.n_tokens)
+    ),
 }
 
 
@@ -219,35 +218,35 @@ TOKENS_MISTAKES = {
         "takes 2 · h flop a head and token: 4 · n · h · s in all.",
     ),
     "g in place of n in the flop": Mistake(
-        counting(attention=lambda x: x.n_kv_heads / x.n_heads),
+        counting(attention=lambda x: x.model.n_kv_heads / x.model.n_heads),
         "Sharing saves bytes, no flop: each of the n query heads has its own scores with every "
         "key. On a machine that computes slowly that is what counts.",
     ),
     "d_model in place of n · h": Mistake(
-        counting(attention=lambda x: x.d_model / (x.n_heads * x.head_dim)),
+        counting(attention=lambda x: x.model.d_model / (x.model.n_heads * x.model.head_dim)),
         "In some models h is not d / n: Qwen3-0.6B has 16 heads of 128, and d is 1024. Count "
         "model.n_heads · model.head_dim.",
     ),
     "n in place of g in the cache": Mistake(
-        counting(cache=lambda x: x.n_heads / x.n_kv_heads),
+        counting(cache=lambda x: x.model.n_heads / x.model.n_kv_heads),
         "This is the cache of MHA, with n heads of keys and values. g are kept: model.kv_bytes "
         "counts those.",
     ),
     "one layer": Mistake(
-        counting(cache=lambda x: 1 / x.n_layers, attention=lambda x: 1 / x.n_layers),
+        counting(cache=lambda x: 1 / x.model.n_layers, attention=lambda x: 1 / x.model.n_layers),
         "This is attention in one of l layers. A token goes through all of them, and each reads a "
         "cache of its own.",
     ),
     "one layer in the flop": Mistake(
-        counting(attention=lambda x: 1 / x.n_layers),
+        counting(attention=lambda x: 1 / x.model.n_layers),
         "model.kv_bytes counts all layers, and 4 · n · h · s is one: times model.n_layers.",
     ),
     "one layer in the cache": Mistake(
-        counting(cache=lambda x: 1 / x.n_layers),
+        counting(cache=lambda x: 1 / x.model.n_layers),
         "Every layer has keys and values of its own: model.kv_bytes counts them all.",
     ),
     "the layers twice in the cache": Mistake(
-        counting(cache=lambda x: x.n_layers),
+        counting(cache=lambda x: x.model.n_layers),
         "model.kv_bytes counts all layers already.",
     ),
     "one user's flop of attention": Mistake(
@@ -266,13 +265,13 @@ TOKENS_MISTAKES = {
     ),
     "one user's attention in one layer": Mistake(
         counting(
-            cache=lambda x: 1 / (x.batch * x.n_layers),
-            attention=lambda x: 1 / (x.batch * x.n_layers),
+            cache=lambda x: 1 / (x.batch * x.model.n_layers),
+            attention=lambda x: 1 / (x.batch * x.model.n_layers),
         ),
         f"{ONE_LAYER}. Both are to be taken b · l times.",
     ),
     "one user's flop of attention in one layer": Mistake(
-        counting(attention=lambda x: 1 / (x.batch * x.n_layers)),
+        counting(attention=lambda x: 1 / (x.batch * x.model.n_layers)),
         f"The bytes are right. But {ONE_LAYER}, and so does 4 · n · h · s: times b · l.",
     ),
     "the users twice in the cache": Mistake(
@@ -450,7 +449,7 @@ EXERCISES = {
             (FALCON, 7_200_000_000, 3, 20_001, *SLOW, 4),
             (GEMMA, 8_500_000_000, 3, 5000, *CORES, 1),  # g = n
         ],
-        returns=("tokens a second",),
+        returns=("the number of tokens a second",),
         mistakes=TOKENS_MISTAKES,
         hints=(
             "A step has two parts that take turns: the products with the weights, and attention. "
