@@ -22,6 +22,11 @@ from ipywidgets.widgets import widget as _registry
 _all = getattr(_registry, "_instances", None) or ipywidgets.Widget.widgets
 _moves = 0
 for _one in list(_all.values()):
+    for _name, _control in getattr(_one, "controls", {}).items():
+        for _choice in _control["values"]:
+            _one.choose(**{_name: _choice})
+            assert _one.chosen[_name] == _choice, (_one, _name, _choice)
+            _moves += 1
     if hasattr(_one, "values"):
         _choices = list(_one.values)
     elif hasattr(_one, "options"):

@@ -6,4 +6,6 @@ A flipbook turns pictures that were drawn before; the calculator and the explore
 from course_utils.widgets.calculator import Calculator
 from course_utils.widgets.explorer import Explorer
 from course_utils.widgets.flipbook import Flipbook
+from course_utils.widgets.roof import Roof
 from course_utils.widgets.slider import Slider
+from course_utils.widgets.step import Step

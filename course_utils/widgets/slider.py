@@ -8,6 +8,11 @@ import traitlets
 from course_utils.figures import WIDGET, as_shown
 
 
+def source(*names):
+    """The text of files in this folder, one after the other: in the browser a widget is one."""
+    return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
+
+
 class Slider(anywidget.AnyWidget):
     """A slider over `values`, named by `label`, that shows a value as `text(value)`.
 
@@ -22,8 +27,8 @@ class Slider(anywidget.AnyWidget):
     (2, 3, ['1', '2', '3', '4', '6', '12'])
     """
 
-    _esm = Path(__file__).with_suffix(".js")
-    _css = Path(__file__).with_suffix(".css")
+    _esm = source("control.js", "slider.js")
+    _css = source("slider.css")
     label = traitlets.Unicode().tag(sync=True)
     texts = traitlets.List(traitlets.Unicode()).tag(sync=True)  # what the slider says
     index = traitlets.Int(0).tag(sync=True)
