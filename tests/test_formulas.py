@@ -119,7 +119,7 @@ def test_another_model_has_its_own_sizes():
 
 @pytest.mark.parametrize(
     "x, digits, said",
-    [(12.34, 3, "12.3"), (0.125, 2, "0.13"), (2598, 3, "2,600"), (6.7e-5, 3, "0.000067"),
+    [(12.34, 3, "12.3"), (0.125, 2, "0.13"), (8.95, 2, "9"), (2598, 3, "2,600"), (6.7e-5, 3, "0.000067"),
      (999.6, 3, "1,000"), (1, 3, "1"), (336_000, 3, "336,000")],
 )  # fmt: skip
 def test_a_number_has_so_many_digits(x, digits, said):

@@ -63,4 +63,4 @@ def number(x, digits=3):
     ('12.3', '2,600', '0.0000671', '5.7')
     """
     rounding = Context(prec=digits, rounding=ROUND_HALF_UP)
-    return f"{rounding.create_decimal(x).normalize():,f}"
+    return f"{rounding.create_decimal(str(x)).normalize():,f}"

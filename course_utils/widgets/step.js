@@ -43,7 +43,7 @@ function draw(chosen, facts, width) {
   const box = (x, y, w, fill, by) =>
     `<rect x="${x}" y="${y}" width="${w}" height="18" fill="${fill}"/>` + (by === "computing" ? stripes(x, y, w) : "");
   let shapes = write(0, 16, `A step with ${number(facts.weights / 1e9)} billion weights at every g`);
-  const legend = { weights: ["#999"], cache: ["#e69f00"], "computing is longer": ["white", "computing"] };
+  const legend = { weights: ["#999"], cache: ["#e69f00"], computing: ["white", "computing"] };
   Object.entries(legend).forEach(([name, look], i) => {
     shapes += box(90 * i, 28, 18, ...look) + write(90 * i + 24, 42, name);
   });
@@ -70,7 +70,7 @@ function draw(chosen, facts, width) {
   const point = (g) => (b) => [x(b), y(at({ g, b }).rate)];
   const marked = users.filter((_, i) => width > 480 || i % 3 === 0);
   shapes += axes(area, x, marked, "users b (log)", y, limits, "tokens a second in all (log)")
-    + write(area.left, 186, "■ memory is full, dotted: does not fit")
+    + write(0, 186, "■ memory is full, dotted: does not fit")
     + line([[x(chosen.b), area.top], [x(chosen.b), area.bottom]], 'stroke="#777"');
   let lowest = 0;
   const full = [];

@@ -1,7 +1,7 @@
 """A widget that works by itself, on a page with nothing else: no kernel, no notebook."""
 
 PAGE = """<!doctype html><html lang="en"><meta name="viewport" content="width=device-width">
-<title>a widget</title><style>body {{ margin: 8px; font: 14px/1.4 sans-serif; {colors} }}</style>
+<title>a widget</title><style>body {{ margin: 8px; font: 14px/1.4 'DejaVu Sans', Verdana, sans-serif; {colors} }}</style>
 <style>{css}</style><main id="widget"></main></html>"""
 DARK = "background: #111; color: #eee"
 SHOW = """async ([code, state]) => {  // the widget over a model that is a dict, as on a static page
