@@ -1,6 +1,7 @@
-"""What moves: every control is `slider.js` in the browser, or one of Jupyter's own.
+"""What moves: every control is that of `control.js` in the browser, or one of Jupyter's own.
 
-A flipbook turns pictures that were drawn before; the calculator and the explorer ask Python.
+A flipbook turns pictures that were drawn before; the roof and the step are worked out in the
+browser; the calculator and the explorer ask Python.
 """
 
 from course_utils.widgets.calculator import Calculator

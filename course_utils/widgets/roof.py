@@ -43,8 +43,8 @@ class Roof(Formula):
         peaks = sorted(steps(0.05, 2000) | {*sum(peaks, ())})
         choices = {
             "machine": ("machine", {name: name for name in [OWN, *machines]}),
-            "bandwidth": ("bandwidth", {x: f"{x:,g} GB/s" for x in bandwidths}),
-            "peak": ("peak", {x: f"{x:,g} Tflop/s" for x in peaks}),
+            "bandwidth": ("bandwidth", {x: f"{number(x, 4)} GB/s" for x in bandwidths}),
+            "peak": ("peak", {x: f"{number(x, 4)} Tflop/s" for x in peaks}),
             "bytes": ("bytes a number", {x: BYTES[x] for x in (1, 2, 4)}),
             "n": ("n · query heads", {n: str(n) for n in (8, 16, 32, 64, 128)}),
         }
