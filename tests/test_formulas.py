@@ -163,10 +163,13 @@ def test_what_the_browser_chooses_is_not_answered(widget, monkeypatch):
 
 @WIDGETS
 def test_stored_it_is_its_words_and_a_table(widget):
-    one = widget(MACHINES)
+    one = widget(MACHINES, bytes=2)
     data, _ = one._repr_mimebundle_()
-    assert set(data) == {"text/plain", "text/html"} and data["text/plain"] == one.words()
-    assert one.words() in data["text/html"] and "<th scope" in data["text/html"]
+    assert set(data) == {"text/plain", "text/html"}
+    rest = ", n · query heads: 32" if widget is Roof else ""
+    assert data["text/plain"].startswith(f"machine: {one.chosen['machine']}, ")
+    assert data["text/plain"].endswith(f", bytes a number: 2 · half{rest}. {one.words()}")
+    assert data["text/plain"] in data["text/html"] and "<th scope" in data["text/html"]
     assert all(row[0] in data["text/html"] for row in one.table()[1])
 
 

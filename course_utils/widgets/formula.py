@@ -50,10 +50,15 @@ class Formula(anywidget.AnyWidget):
         return chosen
 
     def _repr_mimebundle_(self, **kwargs):
-        """The widget; for readers without one its words and a table."""
+        """The widget; for readers without one what is chosen, its words and a table."""
         data, metadata = super()._repr_mimebundle_(**kwargs)
-        page = f'<div style="font-size: 15px">{self.words()}{table(*self.table())}</div>'
-        return as_shown(data | {"text/html": page, "text/plain": self.words()}), metadata
+        places = (
+            f"{control['label']}: {control['texts'][control['values'].index(self.chosen[name])]}"
+            for name, control in self.controls.items()
+        )
+        text = f"{', '.join(places)}. {self.words()}"
+        page = f'<div style="font-size: 15px">{text}{table(*self.table())}</div>'
+        return as_shown(data | {"text/html": page, "text/plain": text}), metadata
 
 
 def number(x, digits=3):
