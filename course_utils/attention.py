@@ -90,25 +90,27 @@ def decode_attention(q, k, v):
         raise ValueError(f"q has t ({t}) queries a head; decoding has one: use causal_attention")
     if not q.numel() or not k.numel():
         return attention(q, k, v)[0]
-    output = decode_rows(q.reshape(b * g, n // g, h) / h**0.5, k.flatten(0, 1), v.flatten(0, 1))
-    output = output.view(b, n, 1, h)
+    scores = score_rows(q.reshape(b * g, n // g, h) / h**0.5, k.flatten(0, 1))
+    output = average_rows(scores.softmax(dim=-1), v.flatten(0, 1)).view(b, n, 1, h)
     if q.dtype == torch.float16 and not q.is_meta and output.isnan().any():  # a score > 65,504
         return attention(q, k, v)[0]
     return output
 
 
-def decode_rows(q, k, v):
-    """q (m, r, h) over k and v (m, s, h) → (m, r, h), by whichever way reads K and V fastest."""
+def score_rows(q, k):
+    """q @ k.mT by whichever way reads K fastest: q (m, r, h), k (m, s, h) → (m, r, s)."""
     r, half = q.shape[1], k.itemsize == 2
     if half and r <= 4:  # a head at a time: matmul would first copy a large cache of half precision
-        scores = torch.stack([queries @ keys.mT for queries, keys in zip(q, k, strict=True)])
-    elif half or r <= 8:  # keys first: a tall matrix, read row by row as it lies
-        scores = (k @ q.mT).mT
-    else:
-        scores = q @ k.mT
-    weights = scores.softmax(dim=-1)
+        return torch.stack([queries @ keys.mT for queries, keys in zip(q, k, strict=True)])
+    if half or r <= 8:  # keys first: a tall matrix, read row by row as it lies
+        return (k @ q.mT).mT
+    return q @ k.mT
+
+
+def average_rows(weights, v):
+    """weights @ v likewise: weights (m, r, s), v (m, s, h) → (m, r, h)."""
     # few rows of weights: matmul would read V at half the speed of memory
-    return weighted_rows(weights, v) if r <= 4 else weights @ v
+    return weighted_rows(weights, v) if weights.shape[1] <= 4 else weights @ v
 
 
 def weighted_rows(weights, v):

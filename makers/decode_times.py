@@ -1,30 +1,95 @@
-"""What a decode step costs on this machine, in every form: data/results/decode_<hardware>.csv.
+"""What a token costs on this machine, measured: data/results/*_<hardware>.csv.
 
 python -m makers.decode_times    (make bench)
+
+On a GPU where torch can use one, else on one thread of the CPU. Five tables: decode (a step of one
+layer in every form), parts (of ours, on a CPU), heads (many query heads over one K/V head), prefill,
+and steps (whole steps of a decoder). A row's `run` says how it was called: "calls", one by one from
+Python, or "graph", a CUDA graph in which they follow each other without Python.
 """
 
 import os
 import platform
 import re
+from functools import partial
 from itertools import product
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
+from course_utils import attention as library
 from course_utils import data_path
+from course_utils.cost import decode_bytes
+from course_utils.decoder import Decoder
 from course_utils.experiments.decode_times import (
+    COLD,
     FORMS,
     REPEATED,
     bandwidth,
-    decode_bytes,
-    decode_flop,
+    enable_gqa,
+    gqa_kernels,
+    parts,
     peak,
+    prefill,
+    some,
     time_call,
     time_forms,
+    time_step,
+    whole_step,
 )
 from course_utils.kv_cache import KVCache
+
+N, H, EVERY_G = 32, 128, (32, 16, 8, 4, 2, 1)
+ON_GPU = {name: form for name, form in FORMS.items() if name != "decode_attention"} | REPEATED
+SMALL = {  # of a CPU: 46 million weights, more than its caches hold
+    "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 4,
+    "num_attention_heads": 16, "head_dim": 64, "vocab_size": 1024,
+}  # fmt: skip
+LLAMA = {  # 3 8B's sizes; its numbers are drawn at random
+    "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "head_dim": 128, "vocab_size": 128_256,
+}  # fmt: skip
+
+
+def flex():
+    """Compiled FlexAttention, new: past its recompile limit it would run unfused, and say nothing."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    torch.compiler.reset()
+    compiled = torch.compile(flex_attention, dynamic=False)
+    return {"FlexAttention, compiled": lambda q, k, v: compiled(q, k, v, enable_gqa=True)}
+
+
+def time_graph(form, n_heads, n_kv_heads, head_dim, n_tokens, dtype, batch, repeats=9):
+    """Milliseconds of a form in a CUDA graph that calls it on one cache after the other: quartiles.
+
+    The caches are together larger than what the card keeps near its processors.
+    """
+    held = batch * decode_bytes(n_kv_heads, head_dim, n_tokens, dtype.itemsize)
+    copies = min(max(2, COLD // held), 64)
+    caches = some((batch, n_kv_heads, n_tokens, head_dim), copies, dtype, "cuda")
+    q = torch.ones(batch, n_heads, 1, head_dim, dtype=dtype, device="cuda")
+    replay = graph(lambda: [form(q, *cache) for cache in caches])
+    return tuple(x / copies for x in time_call(replay, repeats=repeats))
+
+
+def graph(function):
+    """The function's kernels as one CUDA graph, ready to be replayed."""
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for _ in range(2):  # what is made ready at a first call must not be in the graph
+            function()
+    torch.cuda.synchronize()
+    captured = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(captured):
+        function()
+    captured.replay()
+    return captured.replay
 
 
 def time_append(n_kv_heads, head_dim, n_tokens, dtype=torch.float32, repeats=99):
@@ -35,52 +100,240 @@ def time_append(n_kv_heads, head_dim, n_tokens, dtype=torch.float32, repeats=99)
     return time_call(cache.append, new, new, repeats=repeats)
 
 
-def hardware():
-    """The name of this machine's processor, as its system gives it, and its cores."""
+def row(dtype, n, g, s, batch, name, times, run="calls"):
+    """One line of a table, without what is the same in all lines."""
+    low, median, high = times
+    return {
+        "dtype": str(dtype).removeprefix("torch."), "n_heads": n, "n_kv_heads": g, "head_dim": H,
+        "batch": batch, "n_tokens": s, "form": name, "run": run,
+        "low_ms": low, "median_ms": median, "high_ms": high,
+    }  # fmt: skip
+
+
+def decode_rows_cpu():
+    """Steps of one layer in every form; of one token, which is the cost of the call itself, too."""
+    dtypes = torch.float32, torch.bfloat16
+    for dtype, s, g in tqdm(list(product(dtypes, (1, 1024, 4096, 16384), EVERY_G)), "forms"):
+        times = time_forms(FORMS, N, g, H, s, dtype)
+        times |= time_forms(REPEATED, N, g, H, s, dtype)
+        if s == 4096:
+            times |= time_forms(flex(), N, g, H, s, dtype)
+        times["KVCache.append"] = time_append(g, H, s, dtype)
+        yield from (row(dtype, N, g, s, 1, name, of) for name, of in times.items())
+
+
+def decode_rows_gpu(dtype):
+    """The same on a GPU, for one user and for 32, each form by calls and in a graph."""
+    cells = (1, 1), (1, 32768), (32, 4096), (32, 32768)
+    for (b, s), g in tqdm(list(product(cells, EVERY_G)), "forms"):
+        compiled = (b, s) == (32, 4096) or ((b, s) == (1, 32768) and g in (32, 8, 1))
+        for name, form in (ON_GPU | PINNED | (flex() if compiled else {})).items():
+            try:
+                if s > 1 and (g == 8 or "Flex" not in name):  # that is compiled anew for a shape
+                    check(form, g, dtype)
+                of = time_forms({name: form}, N, g, H, s, dtype, "cuda", batch=b)[name]
+                kernel = {"kernel": longest_kernel(form, g, s, b, dtype)}
+                yield row(dtype, N, g, s, b, name, of) | kernel
+                of = time_graph(form, N, g, H, s, dtype, b)
+                yield row(dtype, N, g, s, b, name, of, "graph") | kernel
+            except RuntimeError as fault:  # it does not fit, or this kernel takes no such shape
+                print(f"{name}, g = {g}, b = {b}, s = {s:,}: {str(fault).splitlines()[0]}")
+            torch.cuda.empty_cache()
+
+
+def pinned(kernel):
+    """`enable_gqa` by one of PyTorch's kernels; of itself it takes the first that can."""
+
+    def form(q, k, v):
+        with sdpa_kernel(kernel):
+            return enable_gqa(q, k, v)
+
+    return form
+
+
+PINNED = {
+    "SDPA, enable_gqa, flash": pinned(SDPBackend.FLASH_ATTENTION),
+    "SDPA, enable_gqa, cuDNN": pinned(SDPBackend.CUDNN_ATTENTION),
+}
+
+
+def check(form, g, dtype):
+    """Raise RuntimeError if a form does not give what `attention` gives in float32."""
+    torch.manual_seed(0)
+    q = torch.randn(2, N, 1, H, dtype=dtype, device="cuda")
+    k, v = torch.randn(2, 2, g, 300, H, dtype=dtype, device="cuda")
+    expected, _ = library.attention(q.float(), k.float(), v.float())
+    error = ((form(q, k, v).float() - expected).norm() / expected.norm()).item()
+    if not error < 0.01:
+        raise RuntimeError(f"off by {error:.3f} of the result")
+
+
+def longest_kernel(form, g, s, b, dtype):
+    """The name of the kernel that takes longest in one call."""
+    q = torch.ones(b, N, 1, H, dtype=dtype, device="cuda")
+    k, v = some((b, g, s, H), 1, dtype, "cuda")[0]
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        form(q, k, v)
+        torch.cuda.synchronize()
+    kernels = [x for x in profiled.events() if x.device_type == torch.autograd.DeviceType.CUDA]
+    return max(kernels, key=lambda x: x.time_range.elapsed_us()).name[:120] if kernels else ""
+
+
+def part_rows():
+    """The parts of our form on a CPU."""
+    dtypes = torch.float32, torch.bfloat16
+    for dtype, s, g in tqdm(list(product(dtypes, (1024, 4096, 16384), EVERY_G)), "parts"):
+        q, k = (torch.ones(1, x, y, H, dtype=dtype) for x, y in ((N, 1), (g, s)))
+        for name, of in time_forms(parts(q, k, k), N, g, H, s, dtype).items():
+            yield row(dtype, N, g, s, 1, name, of)
+
+
+def head_rows(where, dtype):
+    """More and more query heads over one K/V head: when does it begin to take longer?"""
+    b, s = (64, 4096) if where == "cuda" else (1, 16384)
+    for n in tqdm([2**i for i in range(0, 10 if where == "cuda" else 8)], "heads"):
+        forms = {
+            "SDPA, groups as rows": FORMS["SDPA, groups as rows"],
+            "SDPA, enable_gqa": enable_gqa,
+        }
+        if where == "cpu":
+            forms |= {"decode_attention": FORMS["decode_attention"]}
+        for name, form in forms.items():
+            if where == "cuda":
+                yield row(dtype, n, 1, s, b, name, time_graph(form, n, 1, H, s, dtype, b), "graph")
+            else:
+                of = time_forms({name: form}, n, 1, H, s, dtype)[name]
+                yield row(dtype, n, 1, s, b, name, of)
+
+
+def prefill_rows(where, dtype):
+    """s queries at once, each sees what comes before it."""
+    for s, g in tqdm(
+        list(product((8192, 32768) if where == "cuda" else (1024, 2048), EVERY_G)), "prefill"
+    ):
+        q, k = (torch.randn(1, x, s, H, dtype=dtype, device=where) for x in (N, g))
+        run = partial(prefill, q, k, k)
+        run()
+        yield row(dtype, N, g, s, 1, "SDPA, enable_gqa", time_call(run))
+
+
+def decoder(sizes, n_kv_heads, where, dtype):
+    """A decoder of these sizes with random weights, and how many of them a step reads.
+
+    It reads all of them but the table of words that come in, of which it needs one row.
+    """
+    config = {"model_type": "llama", "rms_norm_eps": 1e-5, "num_key_value_heads": n_kv_heads}
+    standard = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(where):
+            model = Decoder(config | sizes).requires_grad_(False)
+    finally:
+        torch.set_default_dtype(standard)
+    model.ropes = [
+        partial(rope.func, inv_freq=rope.keywords["inv_freq"].to(where)) for rope in model.ropes
+    ]
+    read = sum(x.numel() for x in model.parameters()) - model.embed_tokens.weight.numel()
+    return model, read
+
+
+def fused(q, k, v):
+    """`causal_attention` of the newest token by PyTorch's kernels, which show no weights."""
+    return enable_gqa(q, k, v), None
+
+
+def step_rows(where, dtype):
+    """Whole steps of a decoder, for more and more users, up to what memory holds.
+
+    "empty" is the same decoder with next to nothing in it: what its calls take by themselves.
+    """
+    sizes, cells = SMALL, [(b, s) for s in (128, 2048) for b in (1, 2, 4, 8, 16, 32)]
+    if where == "cuda":
+        sizes, cells = LLAMA, [(b, 8192) for b in (1, 2, 4, 8, 16, 32, 64, 128)]
+        cells += [(b, 1024) for b in (1, 4, 16, 64, 256)] + [(1, 32768), (1, 131072)]
+    n, h = sizes["num_attention_heads"], sizes["head_dim"]
+    for g in (n, n // 4, 1):
+        small = sizes | {
+            "hidden_size": 64,
+            "intermediate_size": 64,
+            "head_dim": 8,
+            "vocab_size": 64,
+        }
+        for name, of, at in (("empty", small, [(1, 1)]), ("decoder", sizes, cells)):
+            model, n_weights = decoder(of, g, where, dtype)
+            for b, s in tqdm(at, f"{name}, g = {g}"):
+                compiled = where == "cuda" and s in (1, 8192) and b in (1, 8, 32, 64)
+                for how in ("", ", compiled")[: 1 + compiled]:
+                    for run, times in time_steps(model, b, s, where, how):
+                        yield row(dtype, n, g, s, b, name + how, times, run) | {
+                            "head_dim": h, "n_weights": n_weights, "n_layers": len(model.layers),
+                        }  # fmt: skip
+
+
+def time_steps(model, batch, n_tokens, where, how):
+    """Quartiles of a decoder's step, by calls and on a GPU in a graph as well: (run, times)."""
+    if where == "cpu":
+        return [("calls", time_step(model, batch, n_tokens))]
+    torch.cuda.empty_cache()
+    torch.compiler.reset()  # past its recompile limit it would run uncompiled
+    for layer in model.layers:
+        layer._compiled_call_impl = None
+        if how:
+            layer.compile(dynamic=False)
+    try:
+        with torch.no_grad(), patch.object(library, "causal_attention", fused):
+            step = whole_step(model, batch, n_tokens)
+            step()
+            calls = time_call(step, repeats=5)
+            return [("calls", calls), ("graph", time_call(graph(step)))]
+    except RuntimeError as fault:  # it does not fit
+        print(f"b = {batch}, s = {n_tokens:,}{how}: {str(fault).splitlines()[0]}")
+        return []
+
+
+def hardware(where):
+    """The name of the GPU, or of this machine's processor, its cores and what torch uses of it."""
+    if where == "cuda":
+        return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else []
-    return f"{(names or [platform.processor() or platform.machine()])[0]}, {os.cpu_count()} cores"
+    name = re.sub(r"\(\w+\)", "", (names or [platform.processor() or platform.machine()])[0])
+    return f"{name}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def main():
-    """Time every form for every g, context and dtype on one thread; print and write the table."""
+def main(where=None):
+    """Time everything; print and write the tables."""
+    where = where or ("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)
-    n, h, machine, rows, byte_rate = 32, 128, hardware(), [], bandwidth()
-    peaks = {dtype: peak(dtype) for dtype in (torch.float32, torch.bfloat16)}
-    print(f"{machine}, one thread: reads {byte_rate / 1e9:.1f} GB/s")
-    for dtype, flop_rate in peaks.items():
-        print(f"{dtype}: computes {flop_rate / 1e9:.0f} Gflop/s")
-    cells = product(peaks, (1024, 4096, 16384), (32, 16, 8, 4, 2, 1))
-    for dtype, s, g in tqdm(list(cells)):
-        times = time_forms(FORMS, n, g, h, s, dtype)
-        times |= time_forms(REPEATED, n, g, h, s, dtype)
-        times["KVCache.append"] = time_append(g, h, s, dtype)
-        for form, (low, median, high) in times.items():
-            rows.append(
-                {
-                    "hardware": machine,
-                    "torch": torch.__version__,
-                    "dtype": str(dtype).removeprefix("torch."),
-                    "n_heads": n,
-                    "n_kv_heads": g,
-                    "head_dim": h,
-                    "n_tokens": s,
-                    "form": form,
-                    "low_ms": low,
-                    "median_ms": median,
-                    "high_ms": high,
-                    "bytes_ms": 1000 * decode_bytes(g, h, s, dtype.itemsize) / byte_rate,
-                    "flop_ms": 1000 * decode_flop(n, h, s) / peaks[dtype],
-                }
-            )
-    table = pd.DataFrame(rows)
-    name = re.sub(r"[^a-z0-9]+", "-", machine.lower())
-    table.to_csv(data_path("results") / f"decode_{name}.csv", index=False, float_format="%.4f")
-    table["roof"] = table[["bytes_ms", "flop_ms"]].max(axis=1)
-    medians = table.pivot_table(
-        "median_ms", ["dtype", "n_tokens", "n_kv_heads", "roof"], "form", sort=False
-    )
-    print(medians.round(3).to_string())
+    machine, rate = hardware(where), bandwidth(where)
+    dtypes = (torch.float32, torch.bfloat16) if where == "cpu" else (torch.float32, torch.bfloat16)
+    peaks = {str(x).removeprefix("torch."): peak(x, where) for x in dtypes}
+    print(f"{machine}: reads {rate:.1f} GB/s; computes, Tflop/s:", peaks)
+    dtype = torch.bfloat16 if where == "cuda" else torch.float32
+    if where == "cuda":
+        q, k = (
+            torch.ones(1, N, 1, H, dtype=dtype, device=where),
+            torch.ones(1, 8, 64, H, dtype=dtype, device=where),
+        )
+        print("kernels that take grouped heads:", gqa_kernels(q, k, k))
+    if where == "cuda":
+        tables = {"decode": decode_rows_gpu(dtype)}
+    else:
+        tables = {"parts": part_rows(), "decode": decode_rows_cpu()}
+    tables |= {
+        "steps": step_rows(where, dtype),
+        "heads": head_rows(where, dtype),
+        "prefill": prefill_rows(where, dtype),
+    }
+    name = re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
+    for what, rows in tables.items():
+        table = pd.DataFrame(rows)
+        table.insert(0, "hardware", machine)
+        table.insert(1, "torch", torch.__version__)
+        table["bandwidth_gb_s"] = rate
+        table["peak_tflop_s"] = table["dtype"].map(peaks)
+        table.to_csv(data_path("results") / f"{what}_{name}.csv", index=False, float_format="%.5g")
+        print(table.to_string())
 
 
 if __name__ == "__main__":

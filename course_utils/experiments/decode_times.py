@@ -1,54 +1,42 @@
-"""How long a decode step takes on this machine, and how long it must take.
+"""How long a decode step takes on this machine, in several forms, and the machine's two speeds.
 
-A step reads all keys and values once and does 4 · n · s · h flop with them. The machine sets two
-speeds, so it takes at least the longer of bytes / bandwidth and flop / peak: the roofline. Times
-are in milliseconds. n query heads, g key/value heads, h head_dim, s tokens.
+A step reads all keys and values once and does 4 · n · h · s flop with them; `cost` says what that
+takes at least. Times are in milliseconds, bandwidth in GB/s, peak in Tflop/s. b batch, n query
+heads, g key/value heads, h head_dim, s tokens.
 """
 
 import random
 import statistics
 import time
+from functools import partial
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from course_utils.attention import attention, decode_attention
-from course_utils.geometry import kv_cache_bytes
+from course_utils.attention import attention, average_rows, decode_attention, score_rows
+from course_utils.cost import decode_bytes
 
 COLD = 2**28  # bytes: more than the caches of a processor hold
 
 
-def decode_bytes(n_kv_heads, head_dim, n_tokens, bytes_per_element=4):
-    """Bytes of K and V that a decode step of one layer reads: 2 · g · h · s elements.
-
-    >>> decode_bytes(n_kv_heads=8, head_dim=128, n_tokens=4096)
-    33554432
-    """
-    return kv_cache_bytes(1, 1, n_kv_heads, head_dim, n_tokens, bytes_per_element)
-
-
-def decode_flop(n_heads, head_dim, n_tokens):
-    """Additions and multiplications of a decode step of one layer: 4 · n · h · s, whatever g is.
-
-    A query and a key make 2 · h, a weight and a value as many; the softmax is left out.
-
-    >>> decode_flop(n_heads=32, head_dim=128, n_tokens=4096)
-    67108864
-    """
-    return 4 * n_heads * head_dim * n_tokens
-
-
 def bandwidth(device="cpu"):
-    """Bytes a second read from memory: the fastest of 20 sums over 256 MiB, on a GPU over 1 GiB."""
-    x = torch.ones(COLD // 4 if device == "cpu" else COLD, device=device)
-    return x.nbytes / min(seconds(x.sum) for _ in range(20))
+    """GB/s read from memory at best: of 256 MiB in a sum, of 4 GiB on a GPU in a sum or a product."""
+    x = torch.ones(COLD // 4 if device == "cpu" else 4 * COLD, device=device).view(-1, 2**14)
+    ways = [x.sum] if device == "cpu" else [x.sum, partial(torch.mv, x, x[0])]
+    return x.nbytes / min(fastest(way, device) for way in ways) / 1e9
 
 
 def peak(dtype=torch.float32, device="cpu"):
-    """Flop a second: the fastest of 20 products of matrices with 1,024 rows, on a GPU 4,096."""
-    size = 1024 if device == "cpu" else 4096
-    x = torch.ones(size, size, dtype=dtype, device=device)
-    return 2 * size**3 / min(seconds(torch.mm, x, x) for _ in range(20))
+    """Tflop/s at best, in products of two matrices of 1,024 rows, on a GPU of 8,192."""
+    size = 1024 if device == "cpu" else 8192
+    x = torch.randn(size, size, device=device).to(dtype)  # a GPU is faster with ones than it is
+    return 2 * size**3 / fastest(partial(torch.mm, x, x), device) / 1e12
+
+
+def fastest(function, device):
+    """Seconds of the fastest of 20 calls; a GPU is given several at once, so that it never waits."""
+    many = 1 if device == "cpu" else 4
+    return min(seconds(lambda: [function() for _ in range(many)]) for _ in range(20)) / many
 
 
 def repeated(q, k, v):
@@ -70,6 +58,11 @@ def as_rows(q, k, v):
     return scaled_dot_product_attention(q.reshape(b, k.shape[1], -1, h), k, v).reshape(b, n, 1, h)
 
 
+def prefill(q, k, v):
+    """Grouped attention of a whole prompt, each of s queries over what came before it."""
+    return scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+
+
 FORMS = {
     "decode_attention": decode_attention,
     "attention": lambda q, k, v: attention(q, k, v)[0],
@@ -79,12 +72,65 @@ FORMS = {
 REPEATED = {"SDPA, repeat_kv": repeated}  # on its own: what follows so many writes is slowed down
 
 
+def parts(q, k, v):
+    """The parts of a step for these shapes, each on its own: {name: function of q, k and v}.
+
+    On a CPU those of `decode_attention`, on a GPU of `attention`.
+
+    >>> q, k = torch.ones(1, 4, 1, 2), torch.ones(1, 2, 3, 2)
+    >>> {name: tuple(part(q, k, k).shape) for name, part in parts(q, k, k).items()}
+    {'q · k': (2, 2, 3), 'softmax': (2, 2, 3), 'weights · v': (2, 2, 2)}
+    """
+    (b, n, _, h), g = q.shape, k.shape[1]
+    score, average = score_rows, average_rows
+    if q.is_cuda:
+        score, average = (lambda q, k: q @ k.mT), torch.matmul
+    rows = q.reshape(b * g, n // g, h)
+    scores = score(rows, k.flatten(0, 1))
+    weights = scores.softmax(dim=-1)
+    return {
+        "q · k": lambda q, k, v: score(rows, k.flatten(0, 1)),
+        "softmax": lambda q, k, v: scores.softmax(dim=-1),
+        "weights · v": lambda q, k, v: average(weights, v.flatten(0, 1)),
+    }
+
+
+def gqa_kernels(q, k, v):
+    """Which of PyTorch's fused kernels on a GPU take g K/V heads as they are: a list of names.
+
+    If none does, `enable_gqa` falls to its plain kernel, which copies K and V to n heads: so on a
+    T4 (transformers issue 48633).
+
+    >>> gqa_kernels(torch.ones(1, 4, 1, 8), *torch.ones(2, 1, 2, 6, 8))  # a CPU has another one
+    []
+    """
+    cuda = torch.backends.cuda
+    asked = cuda.SDPAParams(q, k, v, None, 0.0, False, True)
+    able = {
+        "flash": cuda.can_use_flash_attention,
+        "cuDNN": cuda.can_use_cudnn_attention,
+        "memory-efficient": cuda.can_use_efficient_attention,
+    }
+    return [name for name, can in able.items() if q.is_cuda and can(asked)]
+
+
+def some(shape, copies, dtype, device):
+    """That many K and V of a shape (b, g, s, h), each in a place of its own, as a cache has them.
+
+    There is room behind the s tokens: a cache is seldom just full.
+    """
+    b, g, s, h = shape
+    x = torch.ones(copies, 2, b, g, s + 1, h, dtype=dtype, device=device)
+    return (x.normal_() if x.is_cuda else x)[..., :s, :]  # a GPU computes faster with ones
+
+
 def time_forms(
-    forms, n_heads, n_kv_heads, head_dim, n_tokens, dtype=torch.float32, device="cpu", repeats=9
-):
+    forms, n_heads, n_kv_heads, head_dim, n_tokens, dtype=torch.float32, device="cpu", repeats=9,
+    batch=1,
+):  # fmt: skip
     """Milliseconds of a decode step in each form: {name: (lower quartile, median, upper quartile)}.
 
-    forms {name: function of q (1, n, 1, h), k and v (1, g, s, h)}. They take turns, in a new order
+    forms {name: function of q (b, n, 1, h), k and v (b, g, s, h)}. They take turns, in a new order
     each time, and read K and V that the processor has not read lately: in a model, other layers
     come between. repeats is at least 2.
 
@@ -93,16 +139,42 @@ def time_forms(
     >>> 0 < low <= median <= high
     True
     """
-    shape = 1, n_kv_heads, n_tokens + 1, head_dim  # one more: a cache is seldom just full
-    copies = max(2, COLD // decode_bytes(n_kv_heads, head_dim, n_tokens, dtype.itemsize))
-    caches = torch.ones(copies, 2, *shape, dtype=dtype, device=device)[..., :n_tokens, :]
-    q = torch.ones(1, n_heads, 1, head_dim, dtype=dtype, device=device)
+    shape = batch, n_kv_heads, n_tokens, head_dim
+    held = batch * decode_bytes(n_kv_heads, head_dim, n_tokens, dtype.itemsize)
+    caches = some(shape, max(2, COLD // held), dtype, device)
+    q = torch.ones(batch, n_heads, 1, head_dim, dtype=dtype, device=device)
     taken, turn, shuffle = {name: [] for name in forms}, 0, random.Random(0)
     for _ in range(repeats + 1):
         for name in shuffle.sample(list(forms), len(forms)):
             turn += 1
-            taken[name].append(1000 * seconds(forms[name], q, *caches[turn % copies]))
+            taken[name].append(1000 * seconds(forms[name], q, *caches[turn % len(caches)]))
     return {name: quartiles(times[1:]) for name, times in taken.items()}  # the first warms up
+
+
+@torch.no_grad()
+def time_step(model, batch, n_tokens, repeats=5):
+    """Milliseconds of a whole decode step of a `Decoder` for b users: quartiles.
+
+    n_tokens: what each has in the cache once the new token is in.
+    """
+    step = whole_step(model, batch, n_tokens)
+    step()  # warms up
+    return time_call(step, repeats=repeats)
+
+
+def whole_step(model, batch, n_tokens):
+    """A function that does the same step of a `Decoder` again and again, of b users."""
+    ids = torch.zeros(batch, 1, dtype=torch.long, device=model.norm.weight.device)
+    caches = model.caches(n_tokens, batch)
+    for cache in caches:
+        cache.k.fill_(0.1), cache.v.fill_(0.1)  # memory that nobody wrote to need not be read
+
+    def step():
+        for cache in caches:
+            cache.n_tokens = n_tokens - 1
+        return model(ids, caches)
+
+    return step
 
 
 def time_call(function, *arguments, repeats=9):

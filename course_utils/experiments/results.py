@@ -9,14 +9,24 @@ from typing import NamedTuple
 import pandas as pd
 
 from course_utils import data_path
+from course_utils.cost import decode_bytes, decode_flop, step_time
 
 
 class DecodeTimes(NamedTuple):
-    """Milliseconds of a decode step: as measured, and the least that is possible."""
+    """Milliseconds of a decode step in one layer: as measured, and the least that is possible."""
 
     times: dict  # {form: {g: quartiles, the median between}}
     reading: dict  # {g: ms to read the cache}
     computing: dict  # {g: ms to compute}
+
+
+class Steps(NamedTuple):
+    """Milliseconds of a whole decode step, and what is needed to work out the least possible."""
+
+    times: dict  # {form: {g: {users: quartiles, the median between}}}
+    n_weights: dict  # {g: how many weights a step reads}
+    bandwidth: float  # GB/s, measured
+    peak: float  # Tflop/s, measured
 
 
 class Machine(NamedTuple):
@@ -77,22 +87,62 @@ def conversions():
     return table
 
 
-def decode_times(dtype, n_tokens):
-    """The `DecodeTimes` that `make bench` measured on the course's own machine.
+FILES = {  # of each machine, as `make bench` names them
+    "AMD EPYC": "amd-epyc-2-cores",
+    "Intel Xeon": "intel-xeon-processor-16-cores-avx512",
+    "H200": "nvidia-h200",
+}
 
-    dtype "float32" or "bfloat16", n_tokens 1024, 4096 or 16384; n = 32, h = 128.
 
-    >>> measured = decode_times("float32", n_tokens=4096)
-    >>> list(measured.reading), len(measured.times["decode_attention"][1])
+def measured(what, machine, run, **where):
+    """The rows that `make bench` wrote of a machine, called one by one or in a CUDA graph."""
+    rows = pd.read_csv(data_path("results", f"{what}_{FILES[machine]}.csv"))
+    for column, value in ({"run": run} | where).items():
+        rows = rows[rows[column] == value]
+    return rows
+
+
+def decode_times(dtype, n_tokens, batch=1, machine="AMD EPYC"):
+    """The `DecodeTimes` that `make bench` measured; those of the H200 in a CUDA graph.
+
+    dtype "float32" or "bfloat16", on the H200 only this; n_tokens 1024, 4096 or 16384, on the H200
+    32768 for a batch of 1 or 32, and 4096 for 32; of 1 is next to nothing: what a call takes by
+    itself. n = 32, h = 128. machine may also be "Intel Xeon".
+
+    >>> epyc = decode_times("float32", n_tokens=4096)
+    >>> list(epyc.reading), len(epyc.times["decode_attention"][1])
     ([1, 2, 4, 8, 16, 32], 3)
     """
-    rows = pd.read_csv(data_path("results", "decode_amd-epyc-2-cores.csv"))
-    rows = rows.query("dtype == @dtype and n_tokens == @n_tokens").sort_values("n_kv_heads")
-    times = {form: {} for form in rows.form}
+    run = "graph" if machine == "H200" else "calls"
+    rows = measured("decode", machine, run, dtype=dtype, n_tokens=n_tokens, batch=batch)
+    rows = rows[rows.form != "KVCache.append"]
+    times, reading, computing = {}, {}, {}
+    for row in rows.sort_values("n_kv_heads", kind="stable").itertuples():
+        g, h, size = row.n_kv_heads, row.head_dim, {"float32": 4, "bfloat16": 2}[dtype]
+        times.setdefault(row.form, {})[g] = row.low_ms, row.median_ms, row.high_ms
+        n_bytes, n_flop = decode_bytes(g, h, n_tokens, size), decode_flop(row.n_heads, h, n_tokens)
+        speeds = row.bandwidth_gb_s, row.peak_tflop_s
+        reading[g] = step_time(batch * n_bytes, 0, *speeds)
+        computing[g] = step_time(0, batch * n_flop, *speeds)
+    return DecodeTimes(times, reading, computing)
+
+
+def steps(n_tokens):
+    """The `Steps` of a decoder with Llama-3 8B's sizes on the H200, each a CUDA graph.
+
+    n_tokens each user has in the cache, 8192; of 1 there is only the form "empty", one user and
+    next to no weights: what the calls take by themselves.
+
+    >>> sorted(steps(8192).times["decoder"][8])
+    [1, 2, 4, 8, 16, 32, 64]
+    """
+    rows, times = measured("steps", "H200", "graph", n_tokens=n_tokens), {}
     for row in rows.itertuples():
-        times[row.form][row.n_kv_heads] = row.low_ms, row.median_ms, row.high_ms
-    least = rows.groupby("n_kv_heads").first()
-    return DecodeTimes(times, least.bytes_ms.to_dict(), least.flop_ms.to_dict())
+        of_g = times.setdefault(row.form, {}).setdefault(row.n_kv_heads, {})
+        of_g[row.batch] = row.low_ms, row.median_ms, row.high_ms
+    first = rows.groupby("n_kv_heads").first()
+    speeds = rows.bandwidth_gb_s.iloc[0], rows.peak_tflop_s.iloc[0]
+    return Steps(times, first.n_weights.to_dict(), *speeds)
 
 
 def published():

@@ -35,7 +35,7 @@ from course_utils.figures.heads import group_maps, head_grid, likeness
 from course_utils.figures.hero import hero
 from course_utils.figures.maps import attention_map, found, lookup
 from course_utils.figures.parts import interval
-from course_utils.figures.roof import roofline
+from course_utils.figures.roof import roofline, whole_steps
 from course_utils.figures.shapes import alphabet, flow
 from course_utils.figures.task import questions
 from course_utils.figures.trade_off import (

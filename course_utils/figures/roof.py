@@ -1,4 +1,4 @@
-"""How long a decode step takes, over the least it can take."""
+"""How long a decode step takes, over the least it can take, of one layer and of a whole model."""
 
 from itertools import pairwise
 from math import log
@@ -10,12 +10,12 @@ from course_utils.figures.parts import DARK, LIGHT, STYLES, around, legend, spee
 
 
 @LOOK
-def roofline(measured, bytes_ms, flop_ms, title, limits=None):
+def roofline(measured, bytes_ms, flop_ms, title, call=None, limits=None):
     """Milliseconds of a decode step against g, over the roof that reading and computing set.
 
     measured {label: {g: (low, median, high)}}; bytes_ms and flop_ms {g: ms it takes at least to
-    read the cache and to compute}. The title stands before the finding, which compares the ends;
-    limits are the y axis's.
+    read the cache and to compute}; call, if given, the ms of a call with next to nothing to do. The
+    title stands before the finding, which compares the ends; limits are the y axis's.
     """
     every_g = sorted(bytes_ms)
     few, n = every_g[0], every_g[-1]
@@ -26,6 +26,7 @@ def roofline(measured, bytes_ms, flop_ms, title, limits=None):
     )
     corners = crossing(bytes_ms, flop_ms)
     meet = "".join(f" Reading and computing take as long at g = {two(g)}." for g, _ in corners)
+    alone = f" A dashed line: an empty call takes {two(call)} ms." if call else ""
     said = "; ".join(
         f"{label} " + ", ".join(two(of[g][1]) for g in reversed(every_g))
         for label, of in measured.items()
@@ -34,12 +35,14 @@ def roofline(measured, bytes_ms, flop_ms, title, limits=None):
         10,
         5.4,
         f"Times against g, log scales, over a grey line, the least a step can take. {finding}, "
-        f"from g = {n} to {few}.{meet} "
+        f"from g = {n} to {few}.{meet}{alone} "
         f"Milliseconds for g = {', '.join(map(str, reversed(every_g)))}: {said}.",
     )
     axes = figure.subplots()
     roof = sorted([(g, max(bytes_ms[g], flop_ms[g])) for g in every_g] + corners)
     axes.plot(*zip(*roof, strict=True), color=LIGHT, lw=7, label="least possible", zorder=0)
+    if call:
+        axes.axhline(call, color=DARK, ls=(0, (6, 3)), lw=1.5, label="an empty call", zorder=0)
     for (label, of), (color, marker, line) in zip(measured.items(), STYLES, strict=False):
         median, reach = around(of[g] for g in every_g)
         axes.errorbar(
@@ -67,6 +70,54 @@ def roofline(measured, bytes_ms, flop_ms, title, limits=None):
     lowest, highest = min(y for _, y in roof), max(axes.dataLim.y1, roof[-1][1])
     axes.set(xlabel="K/V heads g (log)", ylabel="ms for a decode step (log)")
     axes.set_ylim(limits or (lowest / 2.5, highest * 1.5))  # room for words below the roof
+    axes.set_title(finding)
+    legend(figure)
+    return figure
+
+
+@LOOK
+def whole_steps(measured, at_most, expected, title):
+    """Tokens a second of all users together, against their number: a colour and a mark for each g.
+
+    measured {g: {users: (low, median, high) ms of a step}}; at_most and expected {g: {users: tokens
+    a second}}: what reading and computing allow, and what is left of that with an empty step before
+    each. The title stands before the finding.
+    """
+    n, few = max(measured), min(measured)
+    rates = {
+        g: {b: [1000 * b / ms for ms in reversed(of[b])] for b in sorted(of)}
+        for g, of in measured.items()
+    }
+    most = max(set.intersection(*(set(of) for of in rates.values())))
+    one, many = (rates[few][b][1] / rates[n][b][1] for b in (1, most))
+    finding = f"{title}: g = {few} gives {two(one)}× for one user, {two(many)}× for {most}"
+    said = "; ".join(
+        f"g = {g} " + ", ".join(f"{b} users {of[b][1]:,.0f}" for b in of) for g, of in rates.items()
+    )
+    figure = Card(
+        10,
+        5.6,
+        "Tokens a second in all against users, log scales. Marks: measured; dotted: at most; "
+        f"dashed: with an empty step. {finding}, each against g = {n}. Measured: {said}.",
+    )
+    axes = figure.subplots()
+    for (g, of), (color, marker, _) in zip(rates.items(), STYLES, strict=False):
+        median, reach = around(of.values())
+        axes.errorbar(
+            list(of), median, reach, ls="none", marker=marker, color=color, markersize=9,
+            capsize=4, label=f"g = {g}, measured",
+        )  # fmt: skip
+        for lines, dashes in ((at_most, ":"), (expected, "--")):
+            axes.plot(*zip(*sorted(lines[g].items()), strict=True), color=color, ls=dashes)
+    axes.plot([], [], color=DARK, ls=":", label="at most")
+    axes.plot([], [], color=DARK, ls="--", label="with an empty step")
+    users = sorted({b for of in rates.values() for b in of})
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.set_xticks(users, users)
+    axes.minorticks_off()
+    axes.set(xlabel="users, b (log)", ylabel="tokens a second in all (log)")
     axes.set_title(finding)
     legend(figure)
     return figure
