@@ -175,6 +175,19 @@ def perplexity():
     return higher
 
 
+def speeds():
+    """How much faster others found decoding with fewer K/V heads: a row for each pair of times.
+
+    From speeds.csv, without its sources. before and after are in `unit`; equal is what was kept
+    equal.
+
+    >>> shazeer = speeds().iloc[0]
+    >>> shazeer.change, shazeer.before, shazeer.after
+    ('n = 8: g 8 → 1', 46.0, 3.8)
+    """
+    return pd.read_csv(data_path("speeds.csv")).drop(columns="source")
+
+
 def machines():
     """The `Machine` in each row of machines.csv, from a laptop to an H200: {name: Machine}.
 
