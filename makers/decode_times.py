@@ -2,10 +2,17 @@
 
 python -m makers.decode_times    (make bench)
 
-On a GPU where torch can use one, else on one thread of the CPU. Five tables: decode (a step of one
-layer in every form), parts (of ours, on a CPU), heads (many query heads over one K/V head), prefill,
-and steps (whole steps of a decoder). A row's `run` says how it was called: "calls", one by one from
-Python, or "graph", a CUDA graph in which they follow each other without Python.
+On a GPU where torch can use one, else on one thread of the CPU. Five tables:
+
+decode   a step of one layer's attention in every form
+parts    of `decode_attention`, each on its own; on a CPU only
+heads    more and more query heads over one K/V head
+prefill  a whole prompt's attention in one layer
+steps    whole steps of a decoder, for more and more users
+
+A row's `run` says how it was called: "calls", one by one from Python, or "graph", a CUDA graph in
+which they follow each other without Python. b batch, n query heads, g key/value heads, h head_dim,
+s tokens.
 """
 
 import os
@@ -44,9 +51,9 @@ from course_utils.experiments.decode_times import (
 )
 from course_utils.kv_cache import KVCache
 
+DTYPES = torch.float32, torch.bfloat16
 N, H, EVERY_G = 32, 128, (32, 16, 8, 4, 2, 1)
-ON_GPU = {name: form for name, form in FORMS.items() if name != "decode_attention"} | REPEATED
-SMALL = {  # of a CPU: 46 million weights, more than its caches hold
+SMALL = {  # for a CPU: 46 million weights, more than its caches hold
     "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 4,
     "num_attention_heads": 16, "head_dim": 64, "vocab_size": 1024,
 }  # fmt: skip
@@ -54,10 +61,31 @@ LLAMA = {  # 3 8B's sizes; its numbers are drawn at random
     "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
     "num_attention_heads": 32, "head_dim": 128, "vocab_size": 128_256,
 }  # fmt: skip
+HOLLOW = {"hidden_size": 64, "intermediate_size": 64, "head_dim": 8, "vocab_size": 64}
+
+
+def pinned(kernel):
+    """`enable_gqa` by one of PyTorch's kernels; of itself it takes the first that can."""
+
+    def form(q, k, v):
+        with sdpa_kernel(kernel):
+            return enable_gqa(q, k, v)
+
+    return form
+
+
+ON_GPU = {name: form for name, form in FORMS.items() if name != "decode_attention"} | REPEATED
+ON_GPU |= {
+    "SDPA, enable_gqa, flash": pinned(SDPBackend.FLASH_ATTENTION),
+    "SDPA, enable_gqa, cuDNN": pinned(SDPBackend.CUDNN_ATTENTION),
+}
 
 
 def flex():
-    """Compiled FlexAttention, new: past its recompile limit it would run unfused, and say nothing."""
+    """Compiled FlexAttention, made anew: past the recompile limit, 8 shapes, it runs unfused.
+
+    Of that there is one warning and no error.
+    """
     from torch.nn.attention.flex_attention import flex_attention
 
     torch.compiler.reset()
@@ -65,7 +93,7 @@ def flex():
     return {"FlexAttention, compiled": lambda q, k, v: compiled(q, k, v, enable_gqa=True)}
 
 
-def time_graph(form, n_heads, n_kv_heads, head_dim, n_tokens, dtype, batch, repeats=9):
+def time_graph(form, n_heads, n_kv_heads, head_dim, n_tokens, dtype, batch):
     """Milliseconds of a form in a CUDA graph that calls it on one cache after the other: quartiles.
 
     The caches are together larger than what the card keeps near its processors.
@@ -75,7 +103,7 @@ def time_graph(form, n_heads, n_kv_heads, head_dim, n_tokens, dtype, batch, repe
     caches = some((batch, n_kv_heads, n_tokens, head_dim), copies, dtype, "cuda")
     q = torch.ones(batch, n_heads, 1, head_dim, dtype=dtype, device="cuda")
     replay = graph(lambda: [form(q, *cache) for cache in caches])
-    return tuple(x / copies for x in time_call(replay, repeats=repeats))
+    return tuple(ms / copies for ms in time_call(replay))
 
 
 def graph(function):
@@ -92,6 +120,37 @@ def graph(function):
     return captured.replay
 
 
+def lines(times, dtype, n_heads, n_kv_heads, n_tokens, batch=1, run="calls", head_dim=H, **more):
+    """A table's lines of {form: quartiles}, without what is the same in all its lines."""
+    for form, (low, median, high) in times.items():
+        yield {
+            "dtype": short(dtype), "n_heads": n_heads, "n_kv_heads": n_kv_heads,
+            "head_dim": head_dim, "batch": batch, "n_tokens": n_tokens, "form": form, "run": run,
+            "low_ms": low, "median_ms": median, "high_ms": high,
+        } | more  # fmt: skip
+
+
+def short(dtype):
+    """float32, without its "torch."."""
+    return str(dtype).removeprefix("torch.")
+
+
+def cells(label, *axes):
+    """Every choice of one value from each axis, with a bar that says how far we are."""
+    return tqdm(list(product(*axes)), label)
+
+
+def decode_lines_cpu():
+    """Steps of one layer in every form; of one token too: what the call takes by itself."""
+    for dtype, s, g in cells("forms", DTYPES, (1, 1024, 4096, 16384), EVERY_G):
+        sizes = N, g, H, s, dtype
+        times = time_forms(FORMS, *sizes) | time_forms(REPEATED, *sizes)
+        if s == 4096:
+            times |= time_forms(flex(), *sizes)
+        times["KVCache.append"] = time_append(g, H, s, dtype)
+        yield from lines(times, dtype, N, g, s)
+
+
 def time_append(n_kv_heads, head_dim, n_tokens, dtype=torch.float32, repeats=99):
     """Milliseconds to append one token to a `KVCache` that holds n_tokens: quartiles."""
     cache = KVCache(1, n_kv_heads, n_tokens + repeats, head_dim, dtype)
@@ -100,61 +159,23 @@ def time_append(n_kv_heads, head_dim, n_tokens, dtype=torch.float32, repeats=99)
     return time_call(cache.append, new, new, repeats=repeats)
 
 
-def row(dtype, n, g, s, batch, name, times, run="calls"):
-    """One line of a table, without what is the same in all lines."""
-    low, median, high = times
-    return {
-        "dtype": str(dtype).removeprefix("torch."), "n_heads": n, "n_kv_heads": g, "head_dim": H,
-        "batch": batch, "n_tokens": s, "form": name, "run": run,
-        "low_ms": low, "median_ms": median, "high_ms": high,
-    }  # fmt: skip
-
-
-def decode_rows_cpu():
-    """Steps of one layer in every form; of one token, which is the cost of the call itself, too."""
-    dtypes = torch.float32, torch.bfloat16
-    for dtype, s, g in tqdm(list(product(dtypes, (1, 1024, 4096, 16384), EVERY_G)), "forms"):
-        times = time_forms(FORMS, N, g, H, s, dtype)
-        times |= time_forms(REPEATED, N, g, H, s, dtype)
-        if s == 4096:
-            times |= time_forms(flex(), N, g, H, s, dtype)
-        times["KVCache.append"] = time_append(g, H, s, dtype)
-        yield from (row(dtype, N, g, s, 1, name, of) for name, of in times.items())
-
-
-def decode_rows_gpu(dtype):
+def decode_lines_gpu(dtype):
     """The same on a GPU, for one user and for 32, each form by calls and in a graph."""
-    cells = (1, 1), (1, 32768), (32, 4096), (32, 32768)
-    for (b, s), g in tqdm(list(product(cells, EVERY_G)), "forms"):
+    sizes = (1, 1), (1, 32768), (32, 4096), (32, 32768)
+    for (b, s), g in cells("forms", sizes, EVERY_G):
         compiled = (b, s) == (32, 4096) or ((b, s) == (1, 32768) and g in (32, 8, 1))
-        for name, form in (ON_GPU | PINNED | (flex() if compiled else {})).items():
+        for form, function in (ON_GPU | (flex() if compiled else {})).items():
             try:
-                if s > 1 and (g == 8 or "Flex" not in name):  # that is compiled anew for a shape
-                    check(form, g, dtype)
-                of = time_forms({name: form}, N, g, H, s, dtype, "cuda", batch=b)[name]
-                kernel = {"kernel": longest_kernel(form, g, s, b, dtype)}
-                yield row(dtype, N, g, s, b, name, of) | kernel
-                of = time_graph(form, N, g, H, s, dtype, b)
-                yield row(dtype, N, g, s, b, name, of, "graph") | kernel
+                if s > 1 and (g == 8 or "Flex" not in form):  # that is compiled anew for a shape
+                    check(function, g, dtype)
+                calls = time_forms({form: function}, N, g, H, s, dtype, "cuda", batch=b)
+                kernel = longest_kernel(function, g, s, b, dtype)
+                yield from lines(calls, dtype, N, g, s, b, kernel=kernel)
+                in_graph = {form: time_graph(function, N, g, H, s, dtype, b)}
+                yield from lines(in_graph, dtype, N, g, s, b, "graph", kernel=kernel)
             except RuntimeError as fault:  # it does not fit, or this kernel takes no such shape
-                print(f"{name}, g = {g}, b = {b}, s = {s:,}: {str(fault).splitlines()[0]}")
+                tell(f"{form}, g = {g}, b = {b}, s = {s:,}", fault)
             torch.cuda.empty_cache()
-
-
-def pinned(kernel):
-    """`enable_gqa` by one of PyTorch's kernels; of itself it takes the first that can."""
-
-    def form(q, k, v):
-        with sdpa_kernel(kernel):
-            return enable_gqa(q, k, v)
-
-    return form
-
-
-PINNED = {
-    "SDPA, enable_gqa, flash": pinned(SDPBackend.FLASH_ATTENTION),
-    "SDPA, enable_gqa, cuDNN": pinned(SDPBackend.CUDNN_ATTENTION),
-}
 
 
 def check(form, g, dtype):
@@ -179,42 +200,66 @@ def longest_kernel(form, g, s, b, dtype):
     return max(kernels, key=lambda x: x.time_range.elapsed_us()).name[:120] if kernels else ""
 
 
-def part_rows():
-    """The parts of our form on a CPU."""
-    dtypes = torch.float32, torch.bfloat16
-    for dtype, s, g in tqdm(list(product(dtypes, (1024, 4096, 16384), EVERY_G)), "parts"):
+def tell(what, fault):
+    """Print what could not be timed, and the first line of why."""
+    print(f"{what}: {str(fault).splitlines()[0]}")
+
+
+def part_lines():
+    """The parts of `decode_attention`."""
+    for dtype, s, g in cells("parts", DTYPES, (1024, 4096, 16384), EVERY_G):
         q, k = (torch.ones(1, x, y, H, dtype=dtype) for x, y in ((N, 1), (g, s)))
-        for name, of in time_forms(parts(q, k, k), N, g, H, s, dtype).items():
-            yield row(dtype, N, g, s, 1, name, of)
+        yield from lines(time_forms(parts(q, k, k), N, g, H, s, dtype), dtype, N, g, s)
 
 
-def head_rows(where, dtype):
+def head_lines(where, dtype):
     """More and more query heads over one K/V head: when does it begin to take longer?"""
-    b, s = (64, 4096) if where == "cuda" else (1, 16384)
-    for n in tqdm([2**i for i in range(0, 10 if where == "cuda" else 8)], "heads"):
-        forms = {
-            "SDPA, groups as rows": FORMS["SDPA, groups as rows"],
-            "SDPA, enable_gqa": enable_gqa,
-        }
-        if where == "cpu":
-            forms |= {"decode_attention": FORMS["decode_attention"]}
-        for name, form in forms.items():
-            if where == "cuda":
-                yield row(dtype, n, 1, s, b, name, time_graph(form, n, 1, H, s, dtype, b), "graph")
+    on_gpu = where == "cuda"
+    b, s, doublings = (64, 4096, 9) if on_gpu else (1, 16384, 7)
+    forms = {form: FORMS[form] for form in ("SDPA, groups as rows", "SDPA, enable_gqa")}
+    if not on_gpu:
+        forms["decode_attention"] = FORMS["decode_attention"]
+    for n in tqdm([2**i for i in range(doublings + 1)], "heads"):
+        for form, function in forms.items():
+            if on_gpu:
+                times = {form: time_graph(function, n, 1, H, s, dtype, b)}
             else:
-                of = time_forms({name: form}, n, 1, H, s, dtype)[name]
-                yield row(dtype, n, 1, s, b, name, of)
+                times = time_forms({form: function}, n, 1, H, s, dtype)
+            yield from lines(times, dtype, n, 1, s, b, "graph" if on_gpu else "calls")
 
 
-def prefill_rows(where, dtype):
+def prefill_lines(where, dtype):
     """s queries at once, each sees what comes before it."""
-    for s, g in tqdm(
-        list(product((8192, 32768) if where == "cuda" else (1024, 2048), EVERY_G)), "prefill"
-    ):
+    for s, g in cells("prefill", (8192, 32768) if where == "cuda" else (1024, 2048), EVERY_G):
         q, k = (torch.randn(1, x, s, H, dtype=dtype, device=where) for x in (N, g))
-        run = partial(prefill, q, k, k)
-        run()
-        yield row(dtype, N, g, s, 1, "SDPA, enable_gqa", time_call(run))
+        prefill(q, k, k)  # warms up
+        yield from lines({"SDPA, enable_gqa": time_call(prefill, q, k, k)}, dtype, N, g, s)
+
+
+def step_lines(where, dtype):
+    """Whole steps of a decoder, for more and more users, up to what memory holds.
+
+    "empty" is a decoder of as many layers and heads with next to nothing in them: what its calls
+    take by themselves.
+    """
+    if where == "cuda":
+        sizes = LLAMA
+        users = [(b, 8192) for b in (1, 2, 4, 8, 16, 32, 64, 128)]
+        users += [(b, 1024) for b in (1, 4, 16, 64, 256)] + [(1, 32768), (1, 131072)]
+    else:
+        sizes = SMALL
+        users = [(b, s) for s in (128, 2048) for b in (1, 2, 4, 8, 16, 32)]
+    n = sizes["num_attention_heads"]
+    for g in (n, n // 4, 1):
+        for form, of, at in (("empty", sizes | HOLLOW, [(1, 1)]), ("decoder", sizes, users)):
+            model, n_weights = decoder(of, g, where, dtype)
+            more = {"n_weights": n_weights, "n_layers": len(model.layers)}
+            for b, s in tqdm(at, f"{form}, g = {g}"):
+                compiled = where == "cuda" and s in (1, 8192) and b in (1, 8, 32, 64)
+                for how in ("", ", compiled")[: 1 + compiled]:
+                    for run, times in time_steps(model, b, s, where, how):
+                        times = {form + how: times}
+                        yield from lines(times, dtype, n, g, s, b, run, of["head_dim"], **more)
 
 
 def decoder(sizes, n_kv_heads, where, dtype):
@@ -237,41 +282,11 @@ def decoder(sizes, n_kv_heads, where, dtype):
     return model, read
 
 
-def fused(q, k, v):
-    """`causal_attention` of the newest token by PyTorch's kernels, which show no weights."""
-    return enable_gqa(q, k, v), None
-
-
-def step_rows(where, dtype):
-    """Whole steps of a decoder, for more and more users, up to what memory holds.
-
-    "empty" is the same decoder with next to nothing in it: what its calls take by themselves.
-    """
-    sizes, cells = SMALL, [(b, s) for s in (128, 2048) for b in (1, 2, 4, 8, 16, 32)]
-    if where == "cuda":
-        sizes, cells = LLAMA, [(b, 8192) for b in (1, 2, 4, 8, 16, 32, 64, 128)]
-        cells += [(b, 1024) for b in (1, 4, 16, 64, 256)] + [(1, 32768), (1, 131072)]
-    n, h = sizes["num_attention_heads"], sizes["head_dim"]
-    for g in (n, n // 4, 1):
-        small = sizes | {
-            "hidden_size": 64,
-            "intermediate_size": 64,
-            "head_dim": 8,
-            "vocab_size": 64,
-        }
-        for name, of, at in (("empty", small, [(1, 1)]), ("decoder", sizes, cells)):
-            model, n_weights = decoder(of, g, where, dtype)
-            for b, s in tqdm(at, f"{name}, g = {g}"):
-                compiled = where == "cuda" and s in (1, 8192) and b in (1, 8, 32, 64)
-                for how in ("", ", compiled")[: 1 + compiled]:
-                    for run, times in time_steps(model, b, s, where, how):
-                        yield row(dtype, n, g, s, b, name + how, times, run) | {
-                            "head_dim": h, "n_weights": n_weights, "n_layers": len(model.layers),
-                        }  # fmt: skip
-
-
 def time_steps(model, batch, n_tokens, where, how):
-    """Quartiles of a decoder's step, by calls and on a GPU in a graph as well: (run, times)."""
+    """Quartiles of a decoder's step, by calls and on a GPU in a graph as well: [(run, times)].
+
+    how: ", compiled" or "". On a GPU attention is done by PyTorch's kernels.
+    """
     if where == "cpu":
         return [("calls", time_step(model, batch, n_tokens))]
     torch.cuda.empty_cache()
@@ -283,12 +298,17 @@ def time_steps(model, batch, n_tokens, where, how):
     try:
         with torch.no_grad(), patch.object(library, "causal_attention", fused):
             step = whole_step(model, batch, n_tokens)
-            step()
+            step()  # warms up
             calls = time_call(step, repeats=5)
             return [("calls", calls), ("graph", time_call(graph(step)))]
     except RuntimeError as fault:  # it does not fit
-        print(f"b = {batch}, s = {n_tokens:,}{how}: {str(fault).splitlines()[0]}")
+        tell(f"b = {batch}, s = {n_tokens:,}{how}", fault)
         return []
+
+
+def fused(q, k, v):
+    """`causal_attention` of the newest token by PyTorch's kernels, which show no weights."""
+    return enable_gqa(q, k, v), None
 
 
 def hardware(where):
@@ -297,8 +317,8 @@ def hardware(where):
         return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else []
-    name = re.sub(r"\(\w+\)", "", (names or [platform.processor() or platform.machine()])[0])
-    return f"{name}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+    model = re.sub(r"\(\w+\)", "", (names or [platform.processor() or platform.machine()])[0])
+    return f"{model}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def main(where=None):
@@ -306,33 +326,29 @@ def main(where=None):
     where = where or ("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)
     machine, rate = hardware(where), bandwidth(where)
-    dtypes = (torch.float32, torch.bfloat16) if where == "cpu" else (torch.float32, torch.bfloat16)
-    peaks = {str(x).removeprefix("torch."): peak(x, where) for x in dtypes}
+    peaks = {short(dtype): peak(dtype, where) for dtype in DTYPES}
     print(f"{machine}: reads {rate:.1f} GB/s; computes, Tflop/s:", peaks)
-    dtype = torch.bfloat16 if where == "cuda" else torch.float32
     if where == "cuda":
-        q, k = (
-            torch.ones(1, N, 1, H, dtype=dtype, device=where),
-            torch.ones(1, 8, 64, H, dtype=dtype, device=where),
-        )
+        dtype = torch.bfloat16
+        q, k = (torch.ones(1, *x, H, dtype=dtype, device=where) for x in ((N, 1), (8, 64)))
         print("kernels that take grouped heads:", gqa_kernels(q, k, k))
-    if where == "cuda":
-        tables = {"decode": decode_rows_gpu(dtype)}
+        tables = {"decode": decode_lines_gpu(dtype)}
     else:
-        tables = {"parts": part_rows(), "decode": decode_rows_cpu()}
+        dtype = torch.float32
+        tables = {"parts": part_lines(), "decode": decode_lines_cpu()}
     tables |= {
-        "steps": step_rows(where, dtype),
-        "heads": head_rows(where, dtype),
-        "prefill": prefill_rows(where, dtype),
+        "steps": step_lines(where, dtype),
+        "heads": head_lines(where, dtype),
+        "prefill": prefill_lines(where, dtype),
     }
-    name = re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
+    file = re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
     for what, rows in tables.items():
         table = pd.DataFrame(rows)
         table.insert(0, "hardware", machine)
         table.insert(1, "torch", torch.__version__)
         table["bandwidth_gb_s"] = rate
         table["peak_tflop_s"] = table["dtype"].map(peaks)
-        table.to_csv(data_path("results") / f"{what}_{name}.csv", index=False, float_format="%.5g")
+        table.to_csv(data_path("results") / f"{what}_{file}.csv", index=False, float_format="%.5g")
         print(table.to_string())
 
 

@@ -20,7 +20,7 @@ COLD = 2**28  # bytes: more than the caches of a processor hold
 
 
 def bandwidth(device="cpu"):
-    """GB/s read from memory at best: of 256 MiB in a sum, of 4 GiB on a GPU in a sum or a product."""
+    """GB/s read from memory at best: by a sum of 256 MiB, on a GPU by a sum or product of 4 GiB."""
     x = torch.ones(COLD // 4 if device == "cpu" else 4 * COLD, device=device).view(-1, 2**14)
     ways = [x.sum] if device == "cpu" else [x.sum, partial(torch.mv, x, x[0])]
     return x.nbytes / min(fastest(way, device) for way in ways) / 1e9
@@ -29,12 +29,12 @@ def bandwidth(device="cpu"):
 def peak(dtype=torch.float32, device="cpu"):
     """Tflop/s at best, in products of two matrices of 1,024 rows, on a GPU of 8,192."""
     size = 1024 if device == "cpu" else 8192
-    x = torch.randn(size, size, device=device).to(dtype)  # a GPU is faster with ones than it is
+    x = torch.randn(size, size, device=device).to(dtype)  # with ones a GPU is faster
     return 2 * size**3 / fastest(partial(torch.mm, x, x), device) / 1e12
 
 
 def fastest(function, device):
-    """Seconds of the fastest of 20 calls; a GPU is given several at once, so that it never waits."""
+    """Seconds of the fastest of 20 calls; a GPU is given four at once, so that it never waits."""
     many = 1 if device == "cpu" else 4
     return min(seconds(lambda: [function() for _ in range(many)]) for _ in range(20)) / many
 
