@@ -73,6 +73,7 @@ FUNCTIONS = {
     "decode_attention": (1, decode_attention),
     "a cache, one token": (1, cached),
     "a cache, many tokens": (T, cached),
+    "a whole prompt": (S, decode_times.prefill),
     **{
         form: (1, function)
         for form, function in (decode_times.FORMS | decode_times.REPEATED).items()
@@ -122,14 +123,16 @@ def layer(x):
 
 
 def decoder(x):
-    """The logits of a small decoder with x's kind of numbers, of tokens that are always the same."""
+    """The logits of a small decoder with x's kind of numbers, of always the same tokens and step."""
     config = {
         "model_type": "llama", "hidden_size": 24, "num_attention_heads": 6,
         "num_key_value_heads": 3, "num_hidden_layers": 2, "vocab_size": 11,
         "intermediate_size": 40, "rms_norm_eps": 1e-6,
     }  # fmt: skip
     ids = torch.arange(B * S, device=x.device).view(B, S) % 11
-    return Decoder(config).to(x)(ids)[0]
+    model = Decoder(config).to(x)
+    step, _ = decode_times.whole_step(model, B, S)()
+    return torch.cat([model(ids)[0], step], dim=1)
 
 
 def heads(x):

@@ -118,7 +118,23 @@ def steps(context, every_g=(8, 4, 2, 1)):
         "theirs": {g: (context * 10, context * 12, context * 13) for g in every_g},
     }
     floors = ({g: context * x for g, x in floor.items()} for floor in (READING, COMPUTING))
-    return measured, *floors, f"{context} tokens", (0.5, 60)
+    return measured, *floors, f"{context} tokens", 0.7 * context, (0.5, 60)
+
+
+def users():
+    """What `whole_steps` is given: steps of 4 to 13 ms, with g = 8 for 16 users at most."""
+    measured = {
+        g: {b: (base - 1 + b / 4, base + b / 4, base + 2 + b / 4) for b in (16, 1, 4, 64)[:most]}
+        for g, base, most in ((8, 9, 3), (2, 6, 4), (1, 4, 4))
+    }
+    limits = [
+        {
+            g: {b: 1000 * b / (ms - less) for b, (_, ms, _) in of.items()}
+            for g, of in measured.items()
+        }
+        for less in (2, 1)
+    ]
+    return measured, *limits, "A model"
 
 
 FIGURES = {
@@ -148,6 +164,7 @@ FIGURES = {
     "published": (pd.DataFrame(ROWS), {"A": [1.46, -0.4]}),
     "questions": (DOORS, torch.tensor([7, 7, 9]), ASKED, ["colour", "size"], 1),
     "roofline": steps(1),
+    "whole_steps": users(),
     "sees": (causal(), WORDS, 2),
     "trained_and_random": (DIVERSITY, "A title"),
     "uptraining": (CONVERTED, SCRATCH, CONTROL),
@@ -695,7 +712,8 @@ def test_a_legend_tells_lines_apart_without_colour():
     figure = draw("roofline")
     (legend,) = figure.legends
     named = {c.get_label(): c.lines[0] for c in figure.axes[0].containers}
-    assert [text for text in words(legend.get_texts()) if text != "least possible"] == [*named]
+    others = ["least possible", "an empty call"]
+    assert words(legend.get_texts()) == [*others, *named]
     looks = [(x.get_marker(), x.get_linestyle(), x.get_color()) for x in named.values()]
     assert all(len(set(look)) == len(named) > 1 for look in zip(*looks, strict=True))
 
@@ -957,8 +975,21 @@ def test_the_roofline_says_what_less_reading_brings():
     figure = figures.roofline(measured, *given)
     title = "2 tokens: 8× less to read, ours 2.4× faster"
     assert figure.axes[0].get_title(loc="left") == title
-    assert f"{title}, from g = 8 to 1. Reading and computing take as long at g = 2.9." in figure.alt
+    assert (
+        f"{title}, from g = 8 to 1. Reading and computing take as long at g = 2.9. "
+        "A dashed line: an empty call takes 1.4 ms. Milliseconds" in figure.alt
+    )
     assert "g = 8, 4, 2, 1: ours 24, 16, 12, 10; theirs 24, 24, 24, 24." in figure.alt
+
+
+def test_an_empty_call_has_a_line_only_if_it_is_given():
+    def called(figure):
+        return [x.get_ydata()[0] for x in figure.axes[0].lines if x.get_label() == "an empty call"]
+
+    *given, _, limits = steps(2)
+    assert called(figures.roofline(*given, 1.4, limits)) == [1.4]
+    without = figures.roofline(*given, limits=limits)
+    assert called(without) == [] and "empty" not in without.alt
 
 
 @pytest.mark.parametrize(
@@ -987,6 +1018,50 @@ def test_the_roof_and_its_names_have_room():
 def test_a_corner_may_stand_on_a_measured_g():
     figure = figures.roofline(steps(1)[0], READING, {g: 4.0 for g in READING}, "x")
     assert "equal at g = 4" in [t.strip() for t in words(figure.axes[0].texts)]
+
+
+def test_whole_steps_are_tokens_a_second_between_what_is_possible_and_expected():
+    measured, at_most, expected, title = users()
+    figure = figures.whole_steps(measured, at_most, expected, title)
+    (axes,) = figure.axes
+    assert [c.get_label() for c in axes.containers] == [f"g = {g}, measured" for g in measured]
+    looks = zip(axes.containers, measured.items(), figures.parts.STYLES, strict=False)
+    for container, (g, of), (color, marker, _) in looks:
+        line, _, (ranges,) = container.lines
+        assert (line.get_color(), line.get_marker(), line.get_linestyle()) == (
+            color,
+            marker,
+            "None",
+        )
+        by_users = sorted(of.items())
+        assert line.get_xydata().tolist() == [
+            [b, pytest.approx(1000 * b / ms)] for b, (_, ms, _) in by_users
+        ]
+        assert [ends[:, 1].tolist() for ends in ranges.get_segments()] == [
+            pytest.approx([1000 * b / slow, 1000 * b / fast]) for b, (fast, _, slow) in by_users
+        ]
+        curves = {x.get_linestyle(): x.get_xydata().tolist() for x in axes.lines
+                  if x.get_color() == color and x.get_linestyle() != "None" and len(x.get_xdata())}  # fmt: skip
+        assert curves == {
+            dashes: [[b, pytest.approx(y)] for b, y in sorted(lines[g].items())]
+            for lines, dashes in ((at_most, ":"), (expected, "--"))
+        }
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert words(axes.get_xticklabels()) == ["1", "4", "16", "64"]
+    (legend,) = figure.legends
+    labels = {f"g = {g}, measured" for g in measured}
+    assert set(words(legend.get_texts())) == {"at most", "with an empty step"} | labels
+
+
+def test_whole_steps_tell_what_one_user_and_what_many_gain():
+    """16 users: as many as every g has."""
+    figure = figures.whole_steps(*users())
+    title = "A model: g = 1 gives 2.2× for one user, 1.6× for 16"  # 9.25 / 4.25 and 13 / 8
+    assert figure.axes[0].get_title(loc="left") == title
+    assert f"{title}, each against g = 8." in figure.alt
+    assert "g = 8: 1 user 108, 4 users 400, 16 users 1,231; " in figure.alt
+    assert "g = 2: 1 user 160, 4 users 571, 16 users 1,600, 64 users 2,909; " in figure.alt
+    assert "g = 1: 1 user 235, 4 users 800, 16 users 2,000, 64 users 3,200." in figure.alt
 
 
 def replaced(changed):
