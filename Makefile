@@ -22,7 +22,7 @@ notebooks: .venv/.ready  ## run all lessons and store their outputs
 		notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --to notebook --inplace --coalesce-streams notebooks/*.ipynb  # a progress bar is one line
 
-bench: .venv/.ready  ## what a decode step costs on this machine, into data/results
+bench: .venv/.ready  ## what a token costs on this machine, a GPU if it has one, into data/results
 	OMP_NUM_THREADS=1 $(BIN)/python -m makers.decode_times
 
 bench-widgets: .venv/.browser  ## the flipbook against ipywidgets.interact, in a real browser
