@@ -249,15 +249,15 @@ def test_every_turn_reads_another_cache_of_the_right_shape(batch, monkeypatch):
     monkeypatch.setattr(decode_times, "COLD", batch * 2**16)
     seen = []
     forms = {name: lambda q, k, v: seen.append((q, k, v)) for name in "ab"}
-    decode_times.time_forms(forms, 6, 2, 8, 32, dtype=torch.bfloat16, repeats=3, batch=batch)
+    decode_times.time_forms(forms, 6, 2, 8, 32, dtype=torch.bfloat16, repeats=17, batch=batch)
     q, k, v = seen[0]
     assert q.shape == (batch, 6, 1, 8) and k.shape == v.shape == (batch, 2, 32, 8)
     assert {x.dtype for x in (q, k, v)} == {torch.bfloat16}
     places = [k.data_ptr() for _, k, _ in seen]
-    assert len(set(places)) == len(seen) == 8
+    assert len(seen) == 36 and len(set(places[:32])) == 32  # one after the other
     assert k.data_ptr() != v.data_ptr()
     held = 2 * k.numel() * k.itemsize
-    assert batch * 2**16 // held >= len(set(places))  # together no more than COLD
+    assert batch * 2**16 // held == len(set(places))  # together as much as COLD
     assert not k.is_contiguous()  # a cache with room, as KVCache gives it
 
 
@@ -419,7 +419,7 @@ class Elsewhere(TorchFunctionMode):
 
 def test_on_a_gpu_four_tables_are_those_that_are_shipped(run):
     """The forms run on meta tensors; what does not fit into 100 GB, or a kernel, is left out."""
-    checked = set()
+    checked, compiled = set(), lambda *x: decode_times.enable_gqa(*x)
 
     def time_forms(forms, n, g, h, s, dtype, device, batch):
         assert (n, h, dtype, device, len(forms)) == (32, 128, torch.bfloat16, "cuda", 1)
@@ -438,6 +438,7 @@ def test_on_a_gpu_four_tables_are_those_that_are_shipped(run):
     with Elsewhere("meta"):
         tables, said = run(
             "cuda",
+            flex=lambda: {"FlexAttention, compiled": compiled},
             time_forms=time_forms,
             time_steps=time_steps,
             time_call=timed_call,
@@ -451,8 +452,8 @@ def test_on_a_gpu_four_tables_are_those_that_are_shipped(run):
         assert_same_cells(table, shipped(what, H200))
     assert "kernels that take grouped heads: []" in said
     assert "SDPA, enable_gqa, cuDNN, g = 32, b = 1, s = 1: no such kernel\n" in said
-    assert {g for _, g in checked} == set(EVERY_G)
-    assert {form for form, _ in checked} == {*maker.ON_GPU.values(), decode_times.enable_gqa}
+    once = {(compiled, 8)}  # it takes long to compile
+    assert checked == {(form, g) for form in maker.ON_GPU.values() for g in EVERY_G} | once
     decode, heads = tables["decode"], tables["heads"]
     sizes = decode[["n_kv_heads", "n_tokens", "batch"]].astype(str).agg(" ".join, axis=1)
     assert (decode.kernel == sizes).all()
@@ -531,7 +532,7 @@ def test_a_kernel_is_pinned_while_its_form_runs(monkeypatch):
         assert heard == kernel.get(name.split(", ")[-1], [])
 
 
-@pytest.mark.parametrize("kernels, longest", [({"a": 3, "b" * 200: 5}, "b" * 120), ({}, "")])
+@pytest.mark.parametrize("kernels, longest", [({"b": 3, "a" * 200: 5}, "a" * 120), ({}, "")])
 def test_the_kernel_named_is_the_longest(kernels, longest, monkeypatch):
     on_gpu, on_cpu = torch.autograd.DeviceType.CUDA, torch.autograd.DeviceType.CPU
     events = [
