@@ -53,7 +53,7 @@ from course_utils.kv_cache import KVCache
 
 DTYPES = torch.float32, torch.bfloat16
 N, H, EVERY_G = 32, 128, (32, 16, 8, 4, 2, 1)
-SMALL = {  # for a CPU: 46 million weights, more than its caches hold
+SMALL = {  # for a CPU: about 50 million weights, more than its caches hold
     "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 4,
     "num_attention_heads": 16, "head_dim": 64, "vocab_size": 1024,
 }  # fmt: skip
