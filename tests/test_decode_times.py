@@ -329,7 +329,7 @@ def run(tmp_path, monkeypatch, capsys):
         "bandwidth": lambda where: 2.5,
         "peak": lambda dtype, where: SPEEDS[dtype],
         "tqdm": lambda rows, label: rows,
-        "flex": lambda: {"FlexAttention, compiled": decode_times.enable_gqa},
+        "flex": lambda s, where: {"FlexAttention, compiled": decode_times.enable_gqa},
         "time_forms": lambda forms, *given, **more: {name: quartiles for name in forms},
         "time_call": lambda function, *given, **more: quartiles,
         "parts": lambda *x: parts(*(y[..., :1] for y in x)),
@@ -438,12 +438,12 @@ def test_on_a_gpu_four_tables_are_those_that_are_shipped(run):
     with Elsewhere("meta"):
         tables, said = run(
             "cuda",
-            flex=lambda: {"FlexAttention, compiled": compiled},
+            flex=lambda s, where: {"FlexAttention, compiled": compiled},
             time_forms=time_forms,
             time_steps=time_steps,
             time_call=timed_call,
             graph=lambda function: function,
-            check=lambda form, g, dtype: checked.add((form, g)),
+            check=lambda form, g, s, dtype: checked.add((form, g)),
             longest_kernel=lambda form, g, s, b, dtype: f"{g} {s} {b}",
         )
     assert set(tables) == {"decode", "heads", "prefill", "steps"}
@@ -514,11 +514,11 @@ def test_a_form_is_checked_against_attention(g, monkeypatch):
     lost = lambda q, k, v: torch.nan * q  # noqa: E731
     with Elsewhere("cpu"):
         for form in maker.ON_GPU.values():
-            maker.check(form, g, torch.bfloat16)
+            maker.check(form, g, 300, torch.bfloat16)
         with pytest.raises(RuntimeError, match=r"^off by 0\.02\d of the result$"):
-            maker.check(off, g, torch.float32)
+            maker.check(off, g, 300, torch.float32)
         with pytest.raises(RuntimeError, match=r"^off by nan of the result$"):
-            maker.check(lost, g, torch.float32)
+            maker.check(lost, g, 300, torch.float32)
 
 
 def test_a_kernel_is_pinned_while_its_form_runs(monkeypatch):

@@ -90,7 +90,7 @@ def whole_steps(measured, at_most, expected, title):
     }
     most = max(set.intersection(*(set(of) for of in rates.values())))
     one, many = (rates[few][b][1] / rates[n][b][1] for b in (1, most))
-    finding = f"{title}: g = {few} gives {two(one)}× for one user, {two(many)}× for {most}"
+    finding = f"{title}: g = {few} is {two(one)}× as fast for one user, {two(many)}× for {most}"
     said = "; ".join(
         f"g = {g}: " + ", ".join(f"{b} user{'s' * (b > 1)} {of[b][1]:,.0f}" for b in of)
         for g, of in rates.items()
