@@ -1056,7 +1056,7 @@ def test_whole_steps_are_tokens_a_second_between_what_is_possible_and_expected()
 def test_whole_steps_tell_what_one_user_and_what_many_gain():
     """16 users: as many as every g has."""
     figure = figures.whole_steps(*users())
-    title = "A model: g = 1 gives 2.2× for one user, 1.6× for 16"  # 9.25 / 4.25 and 13 / 8
+    title = "A model: g = 1 is 2.2× as fast for one user, 1.6× for 16"  # 9.25 / 4.25 and 13 / 8
     assert figure.axes[0].get_title(loc="left") == title
     assert f"{title}, each against g = 8." in figure.alt
     assert "g = 8: 1 user 108, 4 users 400, 16 users 1,231; " in figure.alt
