@@ -2,13 +2,13 @@
 
 python -m makers.decode_times    (make bench)
 
-On a GPU where torch can use one, else on one thread of the CPU. Five tables:
+On one thread of the CPU two tables, on a GPU, where torch can use one, four:
 
 decode   a step of one layer's attention in every form
-parts    of `decode_attention`, each on its own; on a CPU only
-heads    more and more query heads over one K/V head
-prefill  a whole prompt's attention in one layer
-steps    whole steps of a decoder, for more and more users
+parts    of `decode_attention`, each on its own; on the CPU
+heads    more and more query heads over one K/V head; on the GPU
+prefill  a whole prompt's attention in one layer; on the GPU
+steps    whole steps of a decoder, for more and more users; on the GPU
 
 A row's `run` says how it was called: "calls", one by one from Python, or "graph", a CUDA graph in
 which they follow each other without Python. b batch, n query heads, g key/value heads, h head_dim,
@@ -38,25 +38,19 @@ from course_utils.experiments.decode_times import (
     FORMS,
     REPEATED,
     bandwidth,
+    cold_caches,
     enable_gqa,
     gqa_kernels,
     parts,
     peak,
     prefill,
-    some,
     time_call,
     time_forms,
-    time_step,
-    whole_step,
 )
 from course_utils.kv_cache import KVCache
 
 DTYPES = torch.float32, torch.bfloat16
 N, H, EVERY_G = 32, 128, (32, 16, 8, 4, 2, 1)
-SMALL = {  # for a CPU: about 50 million weights, more than its caches hold
-    "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 4,
-    "num_attention_heads": 16, "head_dim": 64, "vocab_size": 1024,
-}  # fmt: skip
 LLAMA = {  # 3 8B's sizes; its numbers are drawn at random
     "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
     "num_attention_heads": 32, "head_dim": 128, "vocab_size": 128_256,
@@ -103,7 +97,7 @@ def time_graph(form, n_heads, n_kv_heads, head_dim, n_tokens, dtype, batch):
     """
     held = batch * decode_bytes(n_kv_heads, head_dim, n_tokens, dtype.itemsize)
     copies = min(max(2, COLD // held), 64)
-    caches = some((batch, n_kv_heads, n_tokens, head_dim), copies, dtype, "cuda")
+    caches = cold_caches((batch, n_kv_heads, n_tokens, head_dim), copies, dtype, "cuda")
     q = torch.ones(batch, n_heads, 1, head_dim, dtype=dtype, device="cuda")
     replay = graph(lambda: [form(q, *cache) for cache in caches])
     return tuple(ms / copies for ms in time_call(replay))
@@ -195,7 +189,7 @@ def check(form, g, s, dtype):
 def longest_kernel(form, g, s, b, dtype):
     """The name of the kernel that takes longest in one call."""
     q = torch.ones(b, N, 1, H, dtype=dtype, device="cuda")
-    k, v = some((b, g, s, H), 1, dtype, "cuda")[0]
+    k, v = cold_caches((b, g, s, H), 1, dtype, "cuda")[0]
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
         form(q, k, v)
         torch.cuda.synchronize()
@@ -215,57 +209,46 @@ def part_lines():
         yield from lines(time_forms(parts(q, k, k), N, g, H, s, dtype), dtype, N, g, s)
 
 
-def head_lines(where, dtype):
+def head_lines(dtype):
     """More and more query heads over one K/V head: when does it begin to take longer?"""
-    on_gpu = where == "cuda"
-    b, s, doublings = (64, 4096, 9) if on_gpu else (1, 16384, 7)
-    forms = {form: FORMS[form] for form in ("SDPA, groups as rows", "SDPA, enable_gqa")}
-    if not on_gpu:
-        forms["decode_attention"] = FORMS["decode_attention"]
-    for n in tqdm([2**i for i in range(doublings + 1)], "heads"):
-        for form, function in forms.items():
-            if on_gpu:
-                times = {form: time_graph(function, n, 1, H, s, dtype, b)}
-            else:
-                times = time_forms({form: function}, n, 1, H, s, dtype)
-            yield from lines(times, dtype, n, 1, s, b, "graph" if on_gpu else "calls")
+    b, s = 64, 4096
+    for n, form in cells(
+        "heads", [2**i for i in range(10)], ("SDPA, groups as rows", "SDPA, enable_gqa")
+    ):
+        times = {form: time_graph(FORMS[form], n, 1, H, s, dtype, b)}
+        yield from lines(times, dtype, n, 1, s, b, "graph")
 
 
-def prefill_lines(where, dtype):
+def prefill_lines(dtype):
     """s queries at once, each sees what comes before it."""
-    for s, g in cells("prefill", (8192, 32768) if where == "cuda" else (1024, 2048), EVERY_G):
-        q, k = (torch.randn(1, x, s, H, dtype=dtype, device=where) for x in (N, g))
+    for s, g in cells("prefill", (8192, 32768), EVERY_G):
+        q, k = (torch.randn(1, x, s, H, dtype=dtype, device="cuda") for x in (N, g))
         prefill(q, k, k)  # warms up
         yield from lines({"SDPA, enable_gqa": time_call(prefill, q, k, k)}, dtype, N, g, s)
 
 
-def step_lines(where, dtype):
+def step_lines(dtype):
     """Whole steps of a decoder, for more and more users, up to what memory holds.
 
     "empty" is a decoder of as many layers and heads with next to nothing in them: what its calls
     take by themselves.
     """
-    if where == "cuda":
-        sizes = LLAMA
-        users = [(b, 8192) for b in (1, 2, 4, 8, 16, 32, 64, 128)]
-        users += [(b, 1024) for b in (1, 4, 16, 64, 256)] + [(1, 32768), (1, 131072)]
-    else:
-        sizes = SMALL
-        users = [(b, s) for s in (128, 2048) for b in (1, 2, 4, 8, 16, 32)]
-    n = sizes["num_attention_heads"]
-    for g in (n, n // 4, 1):
-        for form, of, at in (("empty", sizes | HOLLOW, [(1, 1)]), ("decoder", sizes, users)):
-            model, n_weights = decoder(of, g, where, dtype)
+    users = [(b, 8192) for b in (1, 2, 4, 8, 16, 32, 64, 128)]
+    users += [(b, 1024) for b in (1, 4, 16, 64, 256)] + [(1, 32768), (1, 131072)]
+    for g in (32, 8, 1):
+        for form, of, at in (("empty", LLAMA | HOLLOW, [(1, 1)]), ("decoder", LLAMA, users)):
+            model = None  # there is room for one
+            model, n_weights = decoder(of, g, dtype)
             more = {"n_weights": n_weights, "n_layers": len(model.layers)}
             for b, s in tqdm(at, f"{form}, g = {g}"):
-                compiled = where == "cuda" and s in (1, 8192) and b in (1, 8, 32, 64)
+                compiled = s in (1, 8192) and b in (1, 8, 32, 64)
                 for how in ("", ", compiled")[: 1 + compiled]:
-                    for run, times in time_steps(model, b, s, where, how):
+                    for run, times in time_steps(model, b, s, how):
                         times = {form + how: times}
-                        yield from lines(times, dtype, n, g, s, b, run, of["head_dim"], **more)
+                        yield from lines(times, dtype, N, g, s, b, run, of["head_dim"], **more)
 
 
-def decoder(sizes, n_kv_heads, where, dtype):
+def decoder(sizes, n_kv_heads, dtype, where="cuda"):
     """A decoder of these sizes with random weights, and how many of them a step reads.
 
     It reads all of them but the table of words that come in, of which it needs one row.
@@ -285,13 +268,11 @@ def decoder(sizes, n_kv_heads, where, dtype):
     return model, read
 
 
-def time_steps(model, batch, n_tokens, where, how):
-    """Quartiles of a decoder's step, by calls and on a GPU in a graph as well: [(run, times)].
+def time_steps(model, batch, n_tokens, how):
+    """Quartiles of a decoder's step, by calls and in a graph: [(run, times)], [] without room.
 
-    how: ", compiled" or "". On a GPU attention is done by PyTorch's kernels.
+    how: ", compiled" or "". Attention is done by PyTorch's kernels.
     """
-    if where == "cpu":
-        return [("calls", time_step(model, batch, n_tokens))]
     torch.cuda.empty_cache()
     torch.compiler.reset()  # past its recompile limit it would run uncompiled
     for layer in model.layers:
@@ -304,9 +285,27 @@ def time_steps(model, batch, n_tokens, where, how):
             step()  # warms up
             calls = time_call(step, repeats=5)
             return [("calls", calls), ("graph", time_call(graph(step)))]
-    except RuntimeError as fault:  # it does not fit
+    except RuntimeError as fault:
         tell(f"b = {batch}, s = {n_tokens:,}{how}", fault)
         return []
+
+
+def whole_step(model, batch, n_tokens):
+    """A function that does the same step of a `Decoder` again and again, of b users.
+
+    n_tokens: what each has in the cache once the new token is in.
+    """
+    ids = torch.zeros(batch, 1, dtype=torch.long, device=model.norm.weight.device)
+    caches = model.caches(n_tokens, batch)
+    for cache in caches:
+        cache.k.fill_(0.1), cache.v.fill_(0.1)  # memory that nobody wrote to need not be read
+
+    def step():
+        for cache in caches:
+            cache.n_tokens = n_tokens - 1
+        return model(ids, caches)
+
+    return step
 
 
 def fused(q, k, v):
@@ -324,29 +323,38 @@ def hardware(where):
     return f"{model}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
 
 
+def as_far_as_it_goes(what, rows):
+    """The rows, until memory or a kernel refuses: of that the first line is printed."""
+    try:
+        yield from rows
+    except RuntimeError as fault:
+        tell(what, fault)
+
+
 def main(where=None):
     """Time everything; print and write the tables."""
     where = where or ("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)
+    half = torch.bfloat16
+    if where == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        half = torch.float16
     machine, rate = hardware(where), bandwidth(where)
-    peaks = {short(dtype): peak(dtype, where) for dtype in DTYPES}
+    peaks = {short(dtype): peak(dtype, where) for dtype in (torch.float32, half)}
     print(f"{machine}: reads {rate:.1f} GB/s; computes, Tflop/s:", peaks)
     if where == "cuda":
-        dtype = torch.bfloat16
-        q, k = (torch.ones(1, *x, H, dtype=dtype, device=where) for x in ((N, 1), (8, 64)))
+        q, k = (torch.ones(1, *x, H, dtype=half, device=where) for x in ((N, 1), (8, 64)))
         print("kernels that take grouped heads:", gqa_kernels(q, k, k))
-        tables = {"decode": decode_lines_gpu(dtype)}
+        tables = {
+            "decode": decode_lines_gpu(half),
+            "steps": step_lines(half),
+            "heads": head_lines(half),
+            "prefill": prefill_lines(half),
+        }
     else:
-        dtype = torch.float32
         tables = {"parts": part_lines(), "decode": decode_lines_cpu()}
-    tables |= {
-        "steps": step_lines(where, dtype),
-        "heads": head_lines(where, dtype),
-        "prefill": prefill_lines(where, dtype),
-    }
     file = re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
     for what, rows in tables.items():
-        table = pd.DataFrame(rows)
+        table = pd.DataFrame(as_far_as_it_goes(what, rows))
         table.insert(0, "hardware", machine)
         table.insert(1, "torch", torch.__version__)
         table["bandwidth_gb_s"] = rate

@@ -25,6 +25,7 @@ from course_utils.decoder import Decoder
 from course_utils.experiments import decode_times, recall
 from course_utils.experiments.recall import RecallModel, examples
 from course_utils.kv_cache import KVCache, decode_step
+from makers import decode_times as maker
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
@@ -131,7 +132,7 @@ def decoder(x):
     }  # fmt: skip
     ids = torch.arange(B * S, device=x.device).view(B, S) % 11
     model = Decoder(config).to(x)
-    step, _ = decode_times.whole_step(model, B, S)()
+    step, _ = maker.whole_step(model, B, S)()
     return torch.cat([model(ids)[0], step], dim=1)
 
 

@@ -20,8 +20,8 @@ COLD = 2**28  # bytes: more than the caches of a processor hold
 
 
 def bandwidth(device="cpu"):
-    """GB/s read from memory at best: by a sum of 256 MiB, on a GPU by a sum or product of 4 GiB."""
-    x = torch.ones(COLD // 4 if device == "cpu" else 4 * COLD, device=device).view(-1, 2**14)
+    """GB/s read from memory at best: by a sum of 256 MiB, on a GPU by a sum or product of 1 GiB."""
+    x = torch.ones(COLD // 4 if device == "cpu" else COLD, device=device).view(-1, 2**14)
     ways = [x.sum] if device == "cpu" else [x.sum, partial(torch.mv, x, x[0])]
     return x.nbytes / min(fastest(way, device) for way in ways) / 1e9
 
@@ -59,8 +59,14 @@ def as_rows(q, k, v):
 
 
 def prefill(q, k, v):
-    """Grouped attention of a whole prompt, each of s queries over what came before it."""
-    return scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    """Grouped attention of a whole prompt, each of s queries over what came before it.
+
+    Where a GPU has no fused kernel for that, K and V are repeated first: PyTorch's plain one would
+    keep all n · s · s scores.
+    """
+    if q.is_cuda and not gqa_kernels(q, k, v):
+        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+    return scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape != k.shape)
 
 
 FORMS = {
@@ -84,13 +90,14 @@ def parts(q, k, v):
     (b, n, _, h), g = q.shape, k.shape[1]
     score, average = score_rows, average_rows
     if q.is_cuda:
-        score, average = (lambda q, k: q @ k.mT), torch.matmul
+        wide = torch.float32 if q.dtype == torch.float16 else q.dtype  # as in `attention`
+        score, average = (lambda q, k: q.to(wide) @ k.to(wide).mT), torch.matmul
     rows = q.reshape(b * g, n // g, h)
     scores = score(rows, k.flatten(0, 1))
-    weights = scores.softmax(dim=-1)
+    weights = scores.softmax(dim=-1).to(q.dtype)
     return {
         "q · k": lambda q, k, v: score(rows, k.flatten(0, 1)),
-        "softmax": lambda q, k, v: scores.softmax(dim=-1),
+        "softmax": lambda q, k, v: scores.softmax(dim=-1).to(q.dtype),
         "weights · v": lambda q, k, v: average(weights, v.flatten(0, 1)),
     }
 
@@ -114,7 +121,7 @@ def gqa_kernels(q, k, v):
     return [name for name, can in able.items() if q.is_cuda and can(asked)]
 
 
-def some(shape, copies, dtype, device):
+def cold_caches(shape, copies, dtype, device):
     """That many K and V of a shape (b, g, s, h), each in a place of its own, as a cache has them.
 
     There is room behind the s tokens: a cache is seldom just full.
@@ -141,40 +148,14 @@ def time_forms(
     """
     shape = batch, n_kv_heads, n_tokens, head_dim
     held = batch * decode_bytes(n_kv_heads, head_dim, n_tokens, dtype.itemsize)
-    caches = some(shape, max(2, COLD // held), dtype, device)
+    caches = cold_caches(shape, min(max(2, COLD // held), 1024), dtype, device)
     q = torch.ones(batch, n_heads, 1, head_dim, dtype=dtype, device=device)
-    taken, turn, shuffle = {name: [] for name in forms}, 0, random.Random(0)
+    taken, turn, order = {name: [] for name in forms}, 0, random.Random(0)
     for _ in range(repeats + 1):
-        for name in shuffle.sample(list(forms), len(forms)):
+        for name in order.sample(list(forms), len(forms)):
             turn += 1
             taken[name].append(1000 * seconds(forms[name], q, *caches[turn % len(caches)]))
     return {name: quartiles(times[1:]) for name, times in taken.items()}  # the first warms up
-
-
-@torch.no_grad()
-def time_step(model, batch, n_tokens, repeats=5):
-    """Milliseconds of a whole decode step of a `Decoder` for b users: quartiles.
-
-    n_tokens: what each has in the cache once the new token is in.
-    """
-    step = whole_step(model, batch, n_tokens)
-    step()  # warms up
-    return time_call(step, repeats=repeats)
-
-
-def whole_step(model, batch, n_tokens):
-    """A function that does the same step of a `Decoder` again and again, of b users."""
-    ids = torch.zeros(batch, 1, dtype=torch.long, device=model.norm.weight.device)
-    caches = model.caches(n_tokens, batch)
-    for cache in caches:
-        cache.k.fill_(0.1), cache.v.fill_(0.1)  # memory that nobody wrote to need not be read
-
-    def step():
-        for cache in caches:
-            cache.n_tokens = n_tokens - 1
-        return model(ids, caches)
-
-    return step
 
 
 def time_call(function, *arguments, repeats=9):
