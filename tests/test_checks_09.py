@@ -19,6 +19,11 @@ TIMES = {
     "G and T left out": lambda a, b, c, d: max(a / c, b / d),
     "G and T left out, times 1,000": lambda a, b, c, d: max(a / c, b / d) * 1000,
     "bandwidth and peak exchanged": lambda a, b, c, d: max(a / (d * 10**9), b / (c * 10**6)),
+    "the fractions upside down": lambda a, b, c, d: max(c * 1e6 / a, d * 1e9 / b),
+    "a roof over the speed": lambda a, b, c, d: b / min(d * 1e9, b / a * c * 1e6),
+    "flop divided by bytes": lambda a, b, c, d: (
+        b / (d * 1e9) if b / a > d * 1000 / c else a / (c * 1e6)
+    ),
     "a whole number": lambda a, b, c, d: max(a // (c * 10**6), b // (d * 10**9)),
 }
 
@@ -26,6 +31,26 @@ TIMES = {
 @pytest.mark.parametrize("diagnosis", TIMES)
 def test_a_wrong_time_is_named(diagnosis):
     assert examine(find("09.step_time"), TIMES[diagnosis]).diagnosis == diagnosis
+
+
+ROOFS = {
+    "flop a byte last": lambda a, b, c, d: 1000 * b / min(d * 1e12, c * 1e9 * b / a),
+    "in units": lambda a, b, c, d: b / min(d, c * (b / a) / 1000) / 1e9,
+    "whole": lambda a, b, c, d: b / min(d * 10**9, c * 10**6 * b / a),
+    "a speed by if": lambda a, b, c, d: b / (d * 1e9 if b / a > 1000 * d / c else b / a * c * 1e6),
+}
+
+
+@pytest.mark.parametrize("style", ROOFS)
+def test_a_roof_is_named_however_it_is_written(style):
+    assert examine(find("09.step_time"), ROOFS[style]).diagnosis == "a roof over the speed"
+
+
+def test_a_roof_in_seconds_is_not_taken_for_fractions_upside_down():
+    def seconds(a, b, c, d):
+        return b / min(d * 1e12, b / a * c * 1e9)
+
+    assert examine(find("09.step_time"), seconds).diagnosis == "something else"
 
 
 def flop(m, s):

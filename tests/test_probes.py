@@ -201,6 +201,8 @@ EXTREME = {
         lambda reading, computing: reading == pytest.approx(computing)
     ),
     "a step of less than a ms": in_time(lambda reading, computing: max(reading, computing) < 1),
+    "a step without flop": ("09.step_time", lambda n_bytes, n_flop, *speeds: n_flop == 0),
+    "a step without bytes": ("09.step_time", lambda n_bytes, n_flop, *speeds: n_bytes == 0),
     "one user": in_tokens(lambda x, ms: x.batch == 1),
     "users": in_tokens(lambda x, ms: x.batch > 1),
     "users of an empty cache": in_tokens(lambda x, ms: x.n_tokens == 0),

@@ -25,12 +25,27 @@ def timing(reading=1, computing=1, choose=max, times=1):
 
 def upside_down(n_bytes, n_flop, bandwidth, peak):
     """The speeds divided by what is to be done."""
+    if 0 in (n_bytes, n_flop):
+        raise ZeroDivisionError("upside down")  # in words of its own, for a roof divides by 0 too
     return max(bandwidth * 10**6 / n_bytes, peak * 10**9 / n_flop)
 
 
 def exchanged(n_bytes, n_flop, bandwidth, peak):
     """Bytes with the peak, flop with the bandwidth."""
     return max(n_bytes / (peak * 10**9), n_flop / (bandwidth * 10**6))
+
+
+def roof(n_bytes, n_flop, bandwidth, peak):
+    """The flop over a speed: the peak, or what the bandwidth lets through if that is less."""
+    speed = min(peak * 10**9, n_flop / n_bytes * bandwidth * 10**6)
+    return n_flop / speed
+
+
+def by_ridge(n_bytes, n_flop, bandwidth, peak):
+    """Computing where a byte has more flop than the machine's ridge, else reading."""
+    if n_flop / n_bytes > 1000 * peak / bandwidth:
+        return n_flop / (peak * 10**9)
+    return n_bytes / (bandwidth * 10**6)
 
 
 BITS = (
@@ -129,6 +144,17 @@ TIME_MISTAKES = {
         upside_down,
         "The time is what is to be done over how much is done in a ms: n_bytes / (bandwidth · "
         "10⁶). Twice the bandwidth must halve it.",
+    ),
+    "a roof over the speed": Mistake(
+        roof,
+        "Right as long as the step both reads and computes. Without flop this speed is 0, without "
+        "bytes there are no flop a byte: it divides by 0. Take the two times, n_bytes / (bandwidth "
+        "· 10⁶) and n_flop / (peak · 10⁹), and of these the max: nothing breaks there.",
+    ),
+    "flop divided by bytes": Mistake(
+        by_ridge,
+        "Right as long as there are bytes to read: without any it divides by 0. Compare the two "
+        "times, n_bytes / (bandwidth · 10⁶) and n_flop / (peak · 10⁹): nothing breaks there.",
     ),
     "a whole number": Mistake(
         lambda *given: int(step_time(*given)),
@@ -424,6 +450,8 @@ EXERCISES = {
             (5 * 10**8, 7 * 10**11, 1, 1),
             (10**12, 10**11, *H100),  # 1,000 times as long to read as to compute, and more
             (10**9, 10**15, *H100),  # the other way round
+            (4 * 10**9, 0.0, *H100),  # nothing to compute; 1 / 0 and 1 / 0.0 raise other words
+            (0.0, 3 * 10**12, *H100),  # nothing to read
         ],
         returns=("the time",),
         mistakes=TIME_MISTAKES,
