@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from course_utils.attention import divisors
-from course_utils.cost import decode_flop, step_time, tokens_per_second
+from course_utils.cost import decode_flop, step_time
 from course_utils.geometry import model as named
 from course_utils.widgets.formula import BYTES, Formula, number
 from course_utils.widgets.slider import source
@@ -37,8 +37,13 @@ class Step(Formula):
         }
         facts = {
             "machines": {name: list(machine[:4]) for name, machine in machines.items()},
-            **{"l": m.n_layers, "n": m.n_heads, "h": m.head_dim, "weights": n_weights},
-            **{"users": users, "fewest": tokens[0], "most": tokens[-1]},
+            "l": m.n_layers,
+            "n": m.n_heads,
+            "h": m.head_dim,
+            "weights": n_weights,
+            "users": users,
+            "fewest": tokens[0],
+            "most": tokens[-1],
             "shown": [m.n_heads, m.n_kv_heads, 1],  # those that are always drawn
         }
         needed = (2 * n_weights + m.kv_bytes(n_tokens=8192, batch=32)) / 1e9
@@ -53,13 +58,13 @@ class Step(Formula):
         n_weights, b, s, per_element = self.facts["weights"], c["b"], c["s"], c["bytes"]
         sizes = per_element * n_weights, m.kv_bytes(s, b, per_element)
         flop = 2 * b * n_weights, b * m.n_layers * decode_flop(m.n_heads, m.head_dim, s)
-        parts = []
+        times, parts = [], []
         for n_bytes, n_flop in zip(sizes, flop, strict=True):
             ms, reading = (step_time(n_bytes, x, bandwidth, peak) for x in (n_flop, 0))
+            times.append(ms)
             parts.append(f"{number(ms)} ms ({'reading' if ms == reading else 'computing'})")
         room = (memory * 10**9 - sizes[0]) / (sizes[1] / b)
-        rate = tokens_per_second(m, n_weights, b, s, bandwidth, peak, per_element)
-        return rate, room, sizes, parts
+        return 1000 * b / sum(times), room, sizes, parts
 
     def words(self):
         """What the picture says, in the same words as below it."""
