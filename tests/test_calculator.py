@@ -194,7 +194,7 @@ def test_sliders_run_from_small_to_large_and_say_what_they_mean():
     for slider in calculator.children[0].children[1:-1]:
         assert slider.values == sorted(set(slider.values))
     assert calculator.s.texts[calculator.s.index] == "8,192"
-    assert calculator.bytes.texts == ["0.5 · 4 bits", "1 · 8 bits", "2 · bfloat16", "4 · float32"]
+    assert calculator.bytes.texts == ["0.5 · 4 bits", "1 · 8 bits", "2 · half", "4 · float32"]
 
 
 def test_stored_it_is_the_bill_without_a_widget():

@@ -7,11 +7,9 @@ from ipywidgets import HTML, BoundedFloatText, Dropdown, HBox, VBox
 
 from course_utils.attention import divisors
 from course_utils.geometry import Geometry, model, models
-from course_utils.widgets.slider import Keys, Slider, box_bundle
+from course_utils.widgets.slider import BYTES, OWN, Keys, Slider, box_bundle, table
 
-OWN = "your own"
 N_TOKENS = sorted({2**k for k in range(21)} | {m.max_context for m in models()} | {100_000})
-BYTES = {0.5: "0.5 · 4 bits", 1: "1 · 8 bits", 2: "2 · bfloat16", 4: "4 · float32"}
 MEMORIES = [16, 24, 80, 141]  # GB
 WEIGHTS = {"Llama-3 8B": 16.06}  # GB: 8,030,261,248 parameters of 2 bytes; of others not known
 
@@ -137,16 +135,6 @@ def bill(geometry, n_tokens, batch=1, bytes_per_element=2, weights=0):
         + table(["GPU", counted, "users who fit" if weights else "users, at most"], users)
         + f"{'<br>'.join(note for note, holds in notes.items() if holds)}</div>"
     )
-
-
-def table(head, rows):
-    """HTML of a table whose first column names the rows."""
-    cell = 'style="text-align: left; padding: 1px 12px 1px 0; font-size: 15px; white-space: nowrap"'
-    page = "".join(f'<th scope="col" {cell}>{x}</th>' for x in head)
-    for name, *rest in rows:
-        page += f'</tr><tr><th scope="row" {cell}>{name}</th>'
-        page += "".join(f"<td {cell}>{x}</td>" for x in rest)
-    return f'<table style="border-collapse: collapse; margin: 8px 0"><tr>{page}</tr></table>'
 
 
 def shown(x):

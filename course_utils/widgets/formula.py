@@ -6,10 +6,7 @@ import anywidget
 import traitlets
 
 from course_utils.figures import as_shown
-from course_utils.widgets.calculator import table
-from course_utils.widgets.slider import one_of, source
-
-BYTES = {1: "1 · 8 bits", 2: "2 · half", 4: "4 · float32"}
+from course_utils.widgets.slider import one_of, source, table
 
 
 class Formula(anywidget.AnyWidget):

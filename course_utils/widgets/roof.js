@@ -1,6 +1,6 @@
 // The least time of a decode step of one layer, over g: roof.py has the same formula.
-function coupled(chosen, moved, { machines }) {
-  if (moved === "bandwidth" || moved === "peak") return { ...chosen, machine: "your own" };
+function coupled(chosen, moved, { machines, own }) {
+  if (moved === "bandwidth" || moved === "peak") return { ...chosen, machine: own };
   if (!(chosen.machine in machines)) return chosen;
   const [bandwidth, float32, half] = machines[chosen.machine];
   return { ...chosen, bandwidth, peak: chosen.bytes === 4 ? float32 : half };

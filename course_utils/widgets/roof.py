@@ -1,9 +1,8 @@
 """Where a machine reads longer than it computes: the least time of a decode step, over g."""
 
 from course_utils.cost import decode_bytes, decode_flop, step_time
-from course_utils.widgets.calculator import OWN
-from course_utils.widgets.formula import BYTES, Formula, number
-from course_utils.widgets.slider import source
+from course_utils.widgets.formula import Formula, number
+from course_utils.widgets.slider import BYTES, OWN, source
 
 HEAD_DIM, N_TOKENS = 128, 4096
 
@@ -50,6 +49,7 @@ class Roof(Formula):
         }
         facts = {
             "machines": {name: list(machine[:3]) for name, machine in machines.items()},
+            "own": OWN,
             "head_dim": HEAD_DIM,
             "n_tokens": N_TOKENS,
             "fastest": step_time(0, decode_flop(1, HEAD_DIM, N_TOKENS), bandwidths[0], peaks[-1]),

@@ -7,6 +7,9 @@ import traitlets
 
 from course_utils.figures import WIDGET, as_shown
 
+OWN = "your own"  # a model, a machine
+BYTES = {0.5: "0.5 · 4 bits", 1: "1 · 8 bits", 2: "2 · half", 4: "4 · float32"}
+
 
 def source(*names):
     """The text of files in this folder, one after the other: in the browser a widget is one."""
@@ -94,6 +97,16 @@ def box_bundle(box, slider, page, text):
     view = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
     data = {WIDGET: view, "text/html": page, "text/plain": text}
     return as_shown(data), slider._repr_mimebundle_()[1]
+
+
+def table(head, rows):
+    """HTML of a table whose first column names the rows."""
+    cell = 'style="text-align: left; padding: 1px 12px 1px 0; font-size: 15px; white-space: nowrap"'
+    page = "".join(f'<th scope="col" {cell}>{x}</th>' for x in head)
+    for name, *rest in rows:
+        page += f'</tr><tr><th scope="row" {cell}>{name}</th>'
+        page += "".join(f"<td {cell}>{x}</td>" for x in rest)
+    return f'<table style="border-collapse: collapse; margin: 8px 0"><tr>{page}</tr></table>'
 
 
 class Keys(anywidget.AnyWidget):

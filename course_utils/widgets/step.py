@@ -5,8 +5,8 @@ from dataclasses import replace
 from course_utils.attention import divisors
 from course_utils.cost import decode_flop, step_time
 from course_utils.geometry import model as named
-from course_utils.widgets.formula import BYTES, Formula, number
-from course_utils.widgets.slider import source
+from course_utils.widgets.formula import Formula, number
+from course_utils.widgets.slider import BYTES, source
 
 N_WEIGHTS = 8_030_261_248  # of Llama-3 8B
 
