@@ -1,7 +1,7 @@
 // Sliders and a picture that is worked out of them here; the kernel only hears of what is chosen.
-// `coupled(chosen, moved, facts)` gives what is chosen after a move, `draw(chosen, facts, width)`
-// the picture: { height, shapes, alt, words }.
-function formula({ model, el }, coupled, draw) {
+// `draw(chosen, facts, width)` gives the picture: { height, shapes, alt, words };
+// `coupled(chosen, moved, facts)` what is chosen after a move, if other sliders move as well.
+function formula({ model, el }, draw, coupled = (chosen) => chosen) {
   const names = Object.keys(model.get("controls"));
   const controls = names.map((name) => control((index) => {
     const chosen = { ...model.get("chosen"), [name]: model.get("controls")[name].values[index] };

@@ -46,4 +46,4 @@ function draw({ bandwidth, peak, bytes, n }, { head_dim, n_tokens, fastest, slow
   return { height: 450, shapes, alt, words };
 }
 
-export default { render: (view) => formula(view, coupled, draw) };
+export default { render: (view) => formula(view, draw, coupled) };

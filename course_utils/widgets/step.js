@@ -1,6 +1,4 @@
 // A whole decode step, its weights and its cache: step.py has the same formula.
-const coupled = (chosen) => chosen;
-
 function step({ g, b, s, bytes }, [bandwidth, , peak, memory], { l, n, h, weights }) {
   function part(fill, n_bytes, n_flop) {
     const [reading, computing] = [n_bytes / (bandwidth * 1e6), n_flop / (peak * 1e9)];
@@ -97,4 +95,4 @@ function draw(chosen, facts, width) {
   return { height: 470, shapes, alt, words };
 }
 
-export default { render: (view) => formula(view, coupled, draw) };
+export default { render: (view) => formula(view, draw) };
