@@ -20,22 +20,22 @@ function draw({ bandwidth, peak, bytes, n }, { head_dim, n_tokens, fastest, slow
     + `From g = ${n} to 1: ${n} × fewer bytes, at most ${number(least(n) / least(1), 2)} × faster, `
     + `${number(least(n))} → ${number(least(1))} ms.`;
 
-  const box = { left: 76, right: width - 18, top: 48, bottom: 400 };
+  const area = { left: 76, right: width - 18, top: 48, bottom: 400 };
   const every = Array.from({ length: Math.log2(n) + 1 }, (_, i) => 2 ** i);
-  const x = log(1, n, box.left + 10, box.right - 10);
+  const x = log(1, n, area.left + 10, area.right - 10);
   const limits = [(fastest * n) / 2, slowest * n * 1.5];
-  const y = log(...limits, box.bottom, box.top);
+  const y = log(...limits, area.bottom, area.top);
   const at = (of) => (g) => [x(g), y(of(g))];
   const corners = [1, ...(inside ? [equal] : []), n];
   const level = y(computing);
   const first = equal < n; // at g = n reading is longer, and its name stands above
   const shapes =
-    axes(box, x, every, "K/V heads g (log)", y, limits, "ms for a decode step (log)")
+    axes(area, x, every, "K/V heads g (log)", y, limits, "ms for a decode step (log)")
     + line(corners.map(at(least)), 'stroke="#999" stroke-width="9" stroke-linejoin="round"')
     + line([1, n].map(at(reading)), 'stroke="#d55e00" stroke-width="2.5"')
     + line([[x(1), level], [x(n), level]], 'stroke="#0072b2" stroke-width="2.5" stroke-dasharray="8 5"')
     + every.map(at(least)).map(([cx, cy]) => `<circle cx="${cx}" cy="${cy}" r="5" fill="#1a1a1a"/>`).join("")
-    + (inside ? line([[x(equal), box.top], [x(equal), box.bottom]], 'stroke="#1a1a1a" stroke-dasharray="2 4"')
+    + (inside ? line([[x(equal), area.top], [x(equal), area.bottom]], 'stroke="#1a1a1a" stroke-dasharray="2 4"')
       + write(Math.min(Math.max(x(equal), 120), width - 70), 40, `equal at g = ${number(equal, 2)}`, MIDDLE) : "")
     + write(0, 16, `One layer, one user, s = ${number(n_tokens, 4)}, h = ${head_dim}`)
     + write(x(1), y(least(n ** (92 / (x(n) - x(1))))) - 12, "the least time")

@@ -7,10 +7,10 @@ from course_utils.widgets.slider import BYTES, OWN, source
 HEAD_DIM, N_TOKENS = 128, 4096
 
 
-def steps(low, high):
-    """Round numbers from low to high, ten to a decade.
+def round_numbers(low, high):
+    """A set of round numbers from low to high, ten to a decade.
 
-    >>> sorted(steps(5, 16))
+    >>> sorted(round_numbers(5, 16))
     [5, 6.3, 8, 10, 12.5, 16]
     """
     decade = (1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 6.3, 8)
@@ -38,8 +38,8 @@ class Roof(Formula):
 
     def __init__(self, machines, **start):
         bandwidths, *peaks = zip(*(machine[:3] for machine in machines.values()), strict=True)
-        bandwidths = sorted(steps(10, 10_000) | {*bandwidths})
-        peaks = sorted(steps(0.05, 2000) | {*sum(peaks, ())})
+        bandwidths = sorted(round_numbers(10, 10_000) | {*bandwidths})
+        peaks = sorted(round_numbers(0.05, 2000) | {*sum(peaks, ())})
         choices = {
             "machine": ("machine", {name: name for name in [OWN, *machines]}),
             "bandwidth": ("bandwidth", {x: f"{number(x, 4)} GB/s" for x in bandwidths}),
