@@ -2,11 +2,10 @@
 
 python -m makers.decode_times    (make bench)
 
-On one thread of the CPU two tables, on a GPU, where torch can use one, four:
+On one thread of the CPU two tables, on a GPU, where torch can use one, three:
 
 decode   a step of one layer's attention in every form
 parts    of `decode_attention`, each on its own; on the CPU
-heads    more and more query heads over one K/V head; on the GPU
 prefill  a whole prompt's attention in one layer; on the GPU
 steps    whole steps of a decoder, for more and more users; on the GPU
 
@@ -209,16 +208,6 @@ def part_lines():
         yield from lines(time_forms(parts(q, k, k), N, g, H, s, dtype), dtype, N, g, s)
 
 
-def head_lines(dtype):
-    """More and more query heads over one K/V head: when does it begin to take longer?"""
-    b, s = 64, 4096
-    for n, form in cells(
-        "heads", [2**i for i in range(10)], ("SDPA, groups as rows", "SDPA, enable_gqa")
-    ):
-        times = {form: time_graph(FORMS[form], n, 1, H, s, dtype, b)}
-        yield from lines(times, dtype, n, 1, s, b, "graph")
-
-
 def prefill_lines(dtype):
     """s queries at once, each sees what comes before it."""
     for s, g in cells("prefill", (8192, 32768), EVERY_G):
@@ -347,7 +336,6 @@ def main(where=None):
         tables = {
             "decode": decode_lines_gpu(half),
             "steps": step_lines(half),
-            "heads": head_lines(half),
             "prefill": prefill_lines(half),
         }
     else:

@@ -24,7 +24,7 @@ ALL = decode_times.FORMS | decode_times.REPEATED
 XEON, EPYC, H200 = "intel-xeon-processor-16-cores-avx512", "amd-epyc-2-cores", "nvidia-h200"
 TABLES = [
     ("decode", EPYC), ("decode", XEON), ("parts", XEON),
-    *((what, H200) for what in ("decode", "steps", "heads", "prefill")),
+    *((what, H200) for what in ("decode", "steps", "prefill")),
 ]  # fmt: skip
 FIRST = "hardware,torch,dtype,n_heads,n_kv_heads,head_dim,batch,n_tokens,form,run".split(",")
 TIMES, LAST = ["low_ms", "median_ms", "high_ms"], ["bandwidth_gb_s", "peak_tflop_s"]
@@ -413,7 +413,7 @@ class Elsewhere(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def test_on_a_gpu_four_tables_are_those_that_are_shipped(run, monkeypatch):
+def test_on_a_gpu_three_tables_are_those_that_are_shipped(run, monkeypatch):
     """The forms run on meta tensors; what does not fit into 100 GB, or a kernel, is left out."""
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     checked, compiled = set(), lambda *x: decode_times.enable_gqa(*x)
@@ -443,7 +443,7 @@ def test_on_a_gpu_four_tables_are_those_that_are_shipped(run, monkeypatch):
             check=lambda form, g, s, dtype: checked.add((form, g)),
             longest_kernel=lambda form, g, s, b, dtype: f"{g} {s} {b}",
         )
-    assert set(tables) == {"decode", "heads", "prefill", "steps"}
+    assert set(tables) == {"decode", "prefill", "steps"}
     for what, table in tables.items():
         assert_columns(what, table)
         assert_same_cells(table, shipped(what, H200))
@@ -451,7 +451,7 @@ def test_on_a_gpu_four_tables_are_those_that_are_shipped(run, monkeypatch):
     assert "SDPA, enable_gqa, cuDNN, g = 32, b = 1, s = 1: no such kernel\n" in said
     once = {(compiled, 8)}  # it takes long to compile
     assert checked == {(form, g) for form in maker.ON_GPU.values() for g in EVERY_G} | once
-    decode, heads = tables["decode"], tables["heads"]
+    decode = tables["decode"]
     sizes = decode[["n_kv_heads", "n_tokens", "batch"]].astype(str).agg(" ".join, axis=1)
     assert (decode.kernel == sizes).all()
     assert set(decode[decode.run == "calls"].median_ms) == {2.0}
@@ -459,8 +459,6 @@ def test_on_a_gpu_four_tables_are_those_that_are_shipped(run, monkeypatch):
     assert set(small.median_ms) == {20 / 64}  # of so many caches, one after the other
     large = decode[(decode.run == "graph") & (decode.n_tokens == 32768) & (decode.batch == 32)]
     assert set(large.median_ms) == {20 / 2}
-    assert set(heads.median_ms) == {20 / 2}  # 134 MB each
-    assert list(heads.n_heads) == [2**i for i in range(10) for _ in range(2)]
 
 
 def test_a_graph_calls_a_form_on_one_cache_after_the_other(monkeypatch):
@@ -632,7 +630,7 @@ def test_no_step_is_faster_than_its_machine(what, machine):
     assert (table.groupby("dtype").peak_tflop_s.nunique() == 1).all()
 
 
-@pytest.mark.parametrize("what", ["steps", "heads", "prefill"])
+@pytest.mark.parametrize("what", ["steps", "prefill"])
 def test_the_h200_s_tables_are_of_one_run(what):
     same = ["hardware", "torch", "bandwidth_gb_s", "peak_tflop_s"]
     assert set(shipped(what, H200)[same].itertuples(index=False, name=None)) == set(
@@ -694,13 +692,11 @@ def test_the_recorded_times_are_those_of_the_table(machine, file, run, dtype, s,
 
 
 def test_recorded_rows_are_found_by_what_they_hold():
-    rows = results.measured("heads", "H200", "graph", form="SDPA, enable_gqa", n_heads=8)
-    table = shipped("heads", H200)
-    pd.testing.assert_frame_equal(
-        rows, table[(table.n_heads == 8) & (table.form == rows.form.iloc[0])]
-    )
+    rows = results.measured("prefill", "H200", "calls", n_tokens=8192, n_kv_heads=8)
+    table = shipped("prefill", H200)
+    pd.testing.assert_frame_equal(rows, table[(table.n_tokens == 8192) & (table.n_kv_heads == 8)])
     assert len(rows) == 1
-    assert len(results.measured("heads", "H200", "calls")) == 0
+    assert len(results.measured("prefill", "H200", "graph")) == 0
     pd.testing.assert_frame_equal(
         results.measured("parts", "Intel Xeon", "calls"), shipped("parts", XEON)
     )
