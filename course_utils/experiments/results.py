@@ -182,7 +182,7 @@ def speeds():
     equal.
 
     >>> list(speeds().study)
-    ['Shazeer 2019', 'GQA 2023', 'GQA 2023', 'Raschka']
+    ['Shazeer 2019', 'GQA 2023', 'GQA 2023', 'Raschka', 'FlashMLA']
     """
     return pd.read_csv(data_path("speeds.csv")).drop(columns="source")
 
