@@ -30,10 +30,8 @@ from tqdm import tqdm
 
 from course_utils import attention as library
 from course_utils import data_path
-from course_utils.cost import decode_bytes
 from course_utils.decoder import Decoder
 from course_utils.experiments.decode_times import (
-    COLD,
     FORMS,
     REPEATED,
     bandwidth,
@@ -94,12 +92,10 @@ def time_graph(form, n_heads, n_kv_heads, head_dim, n_tokens, dtype, batch):
 
     The caches are together larger than what the card keeps near its processors.
     """
-    held = batch * decode_bytes(n_kv_heads, head_dim, n_tokens, dtype.itemsize)
-    copies = min(max(2, COLD // held), 64)
-    caches = cold_caches((batch, n_kv_heads, n_tokens, head_dim), copies, dtype, "cuda")
+    caches = cold_caches((batch, n_kv_heads, n_tokens, head_dim), dtype, "cuda", most=64)
     q = torch.ones(batch, n_heads, 1, head_dim, dtype=dtype, device="cuda")
     replay = graph(lambda: [form(q, *cache) for cache in caches])
-    return tuple(ms / copies for ms in time_call(replay))
+    return tuple(ms / len(caches) for ms in time_call(replay))
 
 
 def graph(function):
@@ -188,7 +184,7 @@ def check(form, g, s, dtype):
 def longest_kernel(form, g, s, b, dtype):
     """The name of the kernel that takes longest in one call."""
     q = torch.ones(b, N, 1, H, dtype=dtype, device="cuda")
-    k, v = cold_caches((b, g, s, H), 1, dtype, "cuda")[0]
+    k, v = cold_caches((b, g, s, H), dtype, "cuda", most=1)[0]
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
         form(q, k, v)
         torch.cuda.synchronize()

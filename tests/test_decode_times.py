@@ -463,7 +463,7 @@ def test_on_a_gpu_three_tables_are_those_that_are_shipped(run, monkeypatch):
 
 def test_a_graph_calls_a_form_on_one_cache_after_the_other(monkeypatch):
     monkeypatch.setattr(maker, "graph", lambda function: function)
-    monkeypatch.setattr(maker, "COLD", 5 * decode_bytes(2, 8, 16, 2) * 3)
+    monkeypatch.setattr(decode_times, "COLD", 5 * decode_bytes(2, 8, 16, 2) * 3)
     monkeypatch.setattr(maker, "time_call", lambda f: f() and (5.0, 10.0, 15.0))
     seen = []
     form = lambda q, k, v: seen.append((q.shape, k.shape, k.data_ptr(), v.data_ptr()))  # noqa: E731

@@ -121,12 +121,15 @@ def gqa_kernels(q, k, v):
     return [name for name, can in able.items() if q.is_cuda and can(asked)]
 
 
-def cold_caches(shape, copies, dtype, device):
-    """That many K and V of a shape (b, g, s, h), each in a place of its own, as a cache has them.
+def cold_caches(shape, dtype, device, most):
+    """K and V of a shape (b, g, s, h), many times: more than a processor's own cache holds.
 
-    There is room behind the s tokens: a cache is seldom just full.
+    At least two, unless `most` is 1, and no more than `most`. There is room behind the s tokens: a
+    cache is seldom just full.
     """
     b, g, s, h = shape
+    held = b * decode_bytes(g, h, s, dtype.itemsize)
+    copies = min(max(2, COLD // held), most)
     x = torch.ones(copies, 2, b, g, s + 1, h, dtype=dtype, device=device)
     return (x.normal_() if x.is_cuda else x)[..., :s, :]  # a GPU computes faster with ones
 
@@ -147,8 +150,7 @@ def time_forms(
     True
     """
     shape = batch, n_kv_heads, n_tokens, head_dim
-    held = batch * decode_bytes(n_kv_heads, head_dim, n_tokens, dtype.itemsize)
-    caches = cold_caches(shape, min(max(2, COLD // held), 1024), dtype, device)
+    caches = cold_caches(shape, dtype, device, most=1024)
     q = torch.ones(batch, n_heads, 1, head_dim, dtype=dtype, device=device)
     taken, turn, order = {name: [] for name in forms}, 0, random.Random(0)
     for _ in range(repeats + 1):
