@@ -18,11 +18,20 @@ SHOW = """async ([code, state]) => {  // the widget over a model that is a dict,
     window.end = await render({ model, el: document.querySelector("#widget") });
 }"""
 
+DRAWN = """width => {  // the page has its width by now, and the picture what is left of it
+    const stage = document.querySelector("#widget[data-ready='true'] .formula-stage");
+    return document.body.clientWidth === width - 16
+        && stage !== null && stage.firstChild.clientWidth === stage.clientWidth;
+}"""
+
+NEXT_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
 
 def show(page, widget, width=1000, colors=""):
-    """The widget on an empty page of this width; returns when its picture is there."""
+    """The widget on an empty page of this width; returns when its picture is there, as wide."""
     page.set_viewport_size({"width": width, "height": 760})
     page.set_content(PAGE.format(css=widget._css, colors=colors))
     state = {name: getattr(widget, name) for name in ("controls", "chosen", "facts")}
     page.evaluate(SHOW, [widget._esm, state])
-    page.locator("#widget[data-ready='true'] svg").wait_for()
+    page.wait_for_function(DRAWN, arg=width)
+    page.evaluate(NEXT_FRAMES)  # a change of size that is on its way draws once more

@@ -43,10 +43,6 @@ MOVE = """moves => {  // by the sliders, as a reader does; the words after each 
         return document.querySelector(".formula-words").textContent;
     });
 }"""
-DRAWN = """() => {  // for the width that the picture has by now
-    const stage = document.querySelector(".formula-stage");
-    return stage.firstChild.clientWidth === stage.clientWidth;
-}"""
 TEXTS = """() => [...document.querySelectorAll(".formula text")].map(text => {
     const { left, top, right, bottom } = text.getBoundingClientRect();
     const size = parseFloat(getComputedStyle(text).fontSize);
@@ -136,8 +132,6 @@ STATES = [
 @pytest.mark.parametrize("widget, chosen", STATES)
 def test_nothing_is_cut_or_lies_over_another(bare, widget, chosen, width):
     show(bare, widget(MACHINES, **chosen), width)
-    bare.wait_for_function("width => document.body.clientWidth === width - 16", arg=width)
-    bare.wait_for_function(DRAWN)
     stage = bare.locator(".formula svg").bounding_box()
     texts = bare.evaluate(TEXTS)
     for i, (text, left, top, right, bottom, size) in enumerate(texts):
