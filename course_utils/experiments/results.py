@@ -148,13 +148,13 @@ def steps(n_tokens):
 def published():
     """Scores of MHA, MQA and GQA in published studies, in points: a row for each benchmark.
 
-    From published.csv, without its perplexities. A test set that was decoded in two ways is one
-    benchmark, with the mean of both scores.
+    From published.csv, without its perplexities, and without MLA: `with_mla` has that. A test set
+    that was decoded in two ways is one benchmark, with the mean of both scores.
 
     >>> len(published()), published().study.nunique()
     (31, 6)
     """
-    rows = pd.read_csv(data_path("published.csv")).query("unit == 'points'")
+    rows = pd.read_csv(data_path("published.csv")).query("unit == 'points' and mla.isna()")
     of_benchmark = rows.groupby(["study", "setting", "equal", "benchmark"], sort=False)
     return of_benchmark[["mha", "mqa", "gqa"]].mean().reset_index()
 
@@ -167,12 +167,34 @@ def perplexity():
     >>> {study: [round(x, 1) for x in higher] for study, higher in perplexity().items()}
     {'Shazeer 2019': [1.5, 1.0]}
     """
-    higher = {}
-    for row in pd.read_csv(data_path("published.csv")).query("unit != 'points'").itertuples():
+    higher, rows = {}, pd.read_csv(data_path("published.csv"))
+    for row in rows[rows.unit.str.endswith("perplexity")].itertuples():
         is_log = row.unit == "ln perplexity"
         ratio = math.exp(row.mqa - row.mha) if is_log else row.mqa / row.mha
         higher.setdefault(row.study, []).append(100 * (ratio - 1))
     return higher
+
+
+def with_mla():
+    """The study that tried MLA as well, Tables 8 and 9 of DeepSeek-V2: a row for each model.
+
+    From published.csv: billions of parameters, those active for a token, the numbers cached of a
+    token, scores in points. NaN is what the paper does not say; equal is what was kept equal.
+
+    >>> with_mla().set_index(["setting", "attention"]).MMLU["large MoE, 420B tokens"].to_dict()
+    {'MHA': 57.5, 'MLA': 59.0}
+    """
+    rows = pd.read_csv(data_path("published.csv")).query("study == 'DeepSeek-V2 2024'")
+    models = {}
+    for row in rows.itertuples():
+        for attention in ("MHA", "GQA", "MQA", "MLA"):
+            if not math.isnan(value := getattr(row, attention.lower())):
+                model = row.setting, attention, row.equal
+                models.setdefault(model, {})[row.benchmark] = value
+    names = ["setting", "attention", "equal"]
+    table = pd.DataFrame(models.values(), pd.MultiIndex.from_tuples(models, names=names))
+    sizes = ["parameters", "active parameters", "cache of a token"]
+    return table[[*sizes, "BBH", "MMLU", "C-Eval", "CMMLU"]].reset_index()
 
 
 def speeds():
