@@ -30,6 +30,34 @@ def decode_flop(n_heads, head_dim, n_tokens):
     return 4 * n_heads * head_dim * n_tokens
 
 
+def latent_flop(n_heads, kv_rank, rope_dim, n_tokens):
+    """Flop of a decode step's attention in MLA's absorbed form, in one layer for one user.
+
+    2 · n · s · (2 · kv_rank + rope_dim): a query and what is cached of a token take
+    2 · (kv_rank + rope_dim), a weight and a latent 2 · kv_rank. The softmax is left out, and what a
+    step does once, whatever s is: its projections, and those by W_UK and W_UV.
+
+    >>> latent_flop(n_heads=128, kv_rank=512, rope_dim=64, n_tokens=1)  # DeepSeek-V3
+    278528
+    """
+    return 2 * n_heads * n_tokens * (2 * kv_rank + rope_dim)
+
+
+def expanded_flop(n_heads, head_dim, kv_rank, rope_dim, value_dim, n_tokens):
+    """The same in its expanded form, if every step expands all s latents anew.
+
+    To make a token's keys and values takes 2 · kv_rank · n · (head_dim + value_dim), to attend
+    with them 2 · n · (head_dim + rope_dim + value_dim). As much is left out.
+
+    >>> v3 = {"n_heads": 128, "kv_rank": 512, "rope_dim": 64, "n_tokens": 4096}
+    >>> round(expanded_flop(head_dim=128, value_dim=128, **v3) / latent_flop(**v3), 1)
+    120.8
+    """
+    expanding = 2 * kv_rank * n_heads * (head_dim + value_dim)
+    attending = 2 * n_heads * (head_dim + rope_dim + value_dim)
+    return n_tokens * (expanding + attending)
+
+
 def step_time(n_bytes, n_flop, bandwidth, peak):
     """The ms that a step takes at least: it reads and computes at once, and the longer one counts.
 
@@ -60,7 +88,7 @@ def tokens_per_second(model, n_weights, batch, n_tokens, bandwidth, peak, bytes_
 
     model is a Geometry. Weights and attention take turns, so their times add up. A weight is read
     once for all users, and takes 2 flop for each; every user reads a cache of its own. Attention's
-    flop are those of MHA, GQA and MQA: MLA does more.
+    flop are those of MHA, GQA and MQA: MLA does more, see `latent_flop`.
 
     Raises ValueError if n_weights is below 1, or as `step_time` and `kv_cache_bytes` do.
 

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_utils.attention import attention
-from course_utils.cost import decode_bytes, decode_flop, step_time, tokens_per_second
+from course_utils.cost import (
+    decode_bytes,
+    decode_flop,
+    expanded_flop,
+    latent_flop,
+    step_time,
+    tokens_per_second,
+)
 from course_utils.geometry import Geometry, model
 from course_utils.kv_cache import KVCache
 
@@ -52,8 +59,39 @@ def test_a_step_does_the_flop_that_pytorch_counts_in_its_two_products(g, r, h, s
     assert decode_flop(g * r, h, s) == flop_counted(lambda: attention(q, k, v))
 
 
+@settings(deadline=None)
+@given(n=small, kv_rank=small, rope_dim=small, s=small)
+def test_absorbed_it_does_the_flop_of_mqa_with_a_key_wider_than_its_value(n, kv_rank, rope_dim, s):
+    q, cached = torch.ones(1, n, kv_rank + rope_dim), torch.ones(1, s, kv_rank + rope_dim)
+    counted = flop_counted(lambda: q @ cached.mT @ cached[..., :kv_rank])
+    assert latent_flop(n, kv_rank, rope_dim, s) == counted
+    assert latent_flop(n, kv_rank, 0, s) == decode_flop(n, kv_rank, s)
+
+
+@settings(deadline=None)
+@given(n=small, h=small, kv_rank=small, rope_dim=small, value_dim=small, s=small)
+def test_expanded_it_makes_every_key_and_value_anew_and_attends_with_them(
+    n, h, kv_rank, rope_dim, value_dim, s
+):
+    def act():
+        expanded = torch.ones(s, kv_rank) @ torch.ones(kv_rank, n * (h + value_dim))
+        k, v = expanded.view(s, n, -1).transpose(0, 1).split([h, value_dim], dim=-1)
+        k = torch.cat([k, torch.ones(n, s, rope_dim)], dim=-1)
+        return torch.ones(n, 1, h + rope_dim) @ k.mT @ v
+
+    assert expanded_flop(n, h, kv_rank, rope_dim, value_dim, s) == flop_counted(act)
+
+
+@pytest.mark.parametrize("n, intensity", [(128, 241.8), (64, 120.9), (20, 37.8)])
+def test_flop_a_byte_of_a_latent_grow_with_the_heads_and_not_with_the_tokens(n, intensity):
+    for s in (1, 4096):
+        n_bytes = 2 * (512 + 64) * s
+        assert latent_flop(n, 512, 64, s) / n_bytes == pytest.approx(intensity, abs=0.05)
+
+
 def test_an_empty_cache_costs_nothing():
     assert decode_bytes(3, 5, 0) == decode_flop(6, 5, 0) == step_time(0, 0, 7, 2) == 0
+    assert latent_flop(6, 4, 2, 0) == expanded_flop(6, 5, 4, 2, 3, 0) == 0
 
 
 # The roofline
