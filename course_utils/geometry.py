@@ -43,8 +43,9 @@ class Geometry:
     """The sizes of a model that its attention and its cache depend on.
 
     head_dim is h, in some models not d // n; latent_dim is what an MLA model caches per token and
-    layer, in elements; windows says which layers see less than all tokens. rope_theta is "learned"
-    for learned positions. confirmed counts independent sources, unsure says what none of them has.
+    layer, in elements: a latent and one RoPE key. windows says which layers see less than all
+    tokens. rope_theta is "learned" for learned positions. confirmed counts independent sources,
+    unsure says what none of them has.
 
     Raises ValueError if n is not divisible by g.
 
@@ -103,7 +104,7 @@ class Geometry:
         70272
         """
         g, h = self.n_kv_heads, self.head_dim
-        if self.latent_dim:  # K and V are both expanded from one latent: half of the factor 2
+        if self.latent_dim:  # K and V are both made of one latent: half of the factor 2
             g, h, bytes_per_element = 1, self.latent_dim, bytes_per_element / 2
         return kv_cache_bytes(self.n_layers, batch, g, h, n_tokens, bytes_per_element)
 
@@ -195,7 +196,7 @@ def rope_settings(config):
 
 
 def latent_dim(config):
-    """The numbers an MLA model caches per token and layer: the latent, and one rotary key."""
+    """The numbers an MLA model caches per token and layer: a latent, and one RoPE key."""
     return count(config, "kv_lora_rank") + count(config, "qk_rope_head_dim")
 
 

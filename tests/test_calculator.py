@@ -59,8 +59,11 @@ def test_users_are_whole_sequences_beside_the_weights():
 
 def test_a_latent_is_billed_and_named():
     text = words(bill(model(V3), 100_000, batch=2, bytes_per_element=1))
-    assert "l · b · latent · s · bytes | 61 · 2 · 576 · 100000 · 1 = 7,027,200,000 bytes" in text
-    assert "not K and V in heads, but one latent of 576 elements" in text
+    assert (
+        "l · b · (latent + RoPE key) · s · bytes | 61 · 2 · 576 · 100000 · 1 = 7,027,200,000 bytes"
+        in text
+    )
+    assert "not K and V in heads, but a latent and one RoPE key, together 576 elements" in text
     assert "MHA, g = 128 |  | 399.77 GB | × 56.9" in text
     assert "MQA, g = 1 |  | 3.12 GB | ÷ 2.25" in text  # "GQA with 2.25 groups"
     assert "latent" not in words(bill(replace(model(V3), latent_dim=None), 1))

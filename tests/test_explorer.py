@@ -398,7 +398,7 @@ READ = f"keys and values cannot be read; config and shapes can be shown; drawn a
         ),
         (
             DeepseekV3Config(**SMALL, **MLA, **MOE, v_head_dim=8, num_key_value_heads=6),
-            "MLA, n = 6, a latent of 24, h = 8: kv_a_proj_with_mqa makes one latent for all heads "
+            "MLA, n = 6, a latent and RoPE key of 24, h = 8: kv_a_proj_with_mqa makes one latent for all heads "
             f"(MLA): {READ}",
         ),
         (

@@ -77,12 +77,12 @@ def formula(geometry, n_tokens, batch=1, bytes_per_element=2):
     """The size of a cache in letters, and with the numbers filled in.
 
     >>> formula(model("DeepSeek-V3 (671B)"), n_tokens=1)
-    ('l · b · latent · s · bytes', '61 · 1 · 576 · 1 · 2 = 70,272 bytes')
+    ('l · b · (latent + RoPE key) · s · bytes', '61 · 1 · 576 · 1 · 2 = 70,272 bytes')
     """
     m = geometry
     factors = {"2": 2, "l": m.n_layers, "b": batch, "g": m.n_kv_heads, "h": m.head_dim}
     if m.kind == "MLA":
-        factors = {"l": m.n_layers, "b": batch, "latent": m.latent_dim}
+        factors = {"l": m.n_layers, "b": batch, "(latent + RoPE key)": m.latent_dim}
     factors |= {"s": n_tokens, "bytes": bytes_per_element}
     size = m.kv_bytes(n_tokens, batch, bytes_per_element)
     return " · ".join(factors), f"{' · '.join(map(str, factors.values()))} = {size:,} bytes"
@@ -118,8 +118,8 @@ def bill(geometry, n_tokens, batch=1, bytes_per_element=2, weights=0):
         f"A user is one sequence of {n_tokens:,} tokens: {shown(user / 1e9)} GB.": True,
         "Not exact: most cards report some 6 % more, and a program needs memory for itself.": True,
         "The weights come on top: their number · their bytes (8 billion · 2 = 16 GB).": not weights,
-        "A layer caches of a token not K and V in heads, but one latent of "
-        f"{m.latent_dim} elements.": m.kind == "MLA",
+        "A layer caches of a token not K and V in heads, but a latent and one RoPE key, together "
+        f"{m.latent_dim} elements (lesson 10).": m.kind == "MLA",
         f"MHA and MQA take K and V {m.head_dim} wide each. The keys of DeepSeek-V2 and V3 are 192 "
         "wide: with those, both would take 1.25 times as much.": m.kind == "MLA",
         "The weights do not change with g here; k_proj and v_proj would.": own and weights,

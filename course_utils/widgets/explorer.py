@@ -65,7 +65,11 @@ class Explorer(HBox):
                 data_path("checkpoints", "doors", name) if name in HERE else name
             )
             m = checkpoint.geometry
-            g = f"a latent of {m.latent_dim}" if m.kind == "MLA" else f"g = {m.n_kv_heads}"
+            g = (
+                f"a latent and RoPE key of {m.latent_dim}"
+                if m.kind == "MLA"
+                else f"g = {m.n_kv_heads}"
+            )
             self.sizes = f"{name} · {m.kind}, n = {m.n_heads}, {g}, h = {m.head_dim}"
             if checkpoint.why_not:
                 raise ValueError(f"{checkpoint.why_not}; drawn are {', '.join(FAMILIES)}")
