@@ -595,6 +595,19 @@ def test_models_are_counted_by_kind():
     named = {t.get_text(): (t.xy, t.get_position()) for t in axes.texts}
     assert named == {"mine": ((8, 8), (9, 9)), "his": ((16, 4), (9, -9))}
     assert "5 models" in figure.alt and "1 MHA" in figure.alt and "1 MQA" in figure.alt
+    assert "MLA" not in figure.alt
+
+
+def test_a_latent_stands_at_the_heads_whose_cache_would_be_as_large():
+    latent = Geometry("hers", 2, 16, 16, 4, d_model=64, max_context=9, latent_dim=18)
+    figure = figures.model_map([*MODELS, latent], {"hers": (9, 9)})
+    (axes,) = figure.axes
+    assert axes.get_title(loc="left") == "2 of 3 GQA models have 8 K/V heads"
+    marks = axes.collections[-1]
+    assert marks.get_label() == "MLA: 1, by its cache"
+    assert marks.get_offsets().tolist() == [[16, 2.25]] == [list(axes.texts[0].xy)]
+    assert "6 models" in figure.alt and "1 MLA by the size of their cache at 2.25" in figure.alt
+    assert latent.kv_bytes(8) == Geometry("", 2, 36, 9, 4, 64, 9).kv_bytes(2)  # 9 / 4 heads
 
 
 @pytest.mark.parametrize("n, g", [*((16, g) for g in (1, 2, 4, 8, 16)), (4, 2), (12, 3)])

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 QUERY, KEY, VALUE = "#0072B2", "#E69F00", "#009E73"
+LATENT = "#6A3D9A"  # what keys and values are made of
 KEY_TEXT = "#8A5F00"  # the orange of keys, darker, to be read as text
 GROUPS = ["#E69F00", "#56B4E9", "#009E73", "#F0E442", "#661100", "#D55E00", "#CC79A7", "#000000"]
 CSS_DPI = 96

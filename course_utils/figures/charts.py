@@ -5,7 +5,7 @@ from statistics import fmean
 
 from matplotlib.patches import Polygon
 
-from course_utils.figures.card import KEY, KEY_TEXT, LOOK, QUERY, VALUE, Card
+from course_utils.figures.card import KEY, KEY_TEXT, LATENT, LOOK, QUERY, VALUE, Card
 from course_utils.figures.parts import STYLES, two
 
 
@@ -177,34 +177,50 @@ def outgrowing(users, token_bytes, weight_bytes, max_tokens, top):
     return figure
 
 
+def worth(m):
+    """g; in a `Geometry` of kind MLA the g whose cache would be as large as its own."""
+    return m.latent_dim / (2 * m.head_dim) if m.kind == "MLA" else m.n_kv_heads
+
+
 @LOOK
 def model_map(models, named):
     """Query heads n against K/V heads g of real models, a mark for each kind; `named` get names.
 
-    models: a `Geometry` each, of kind MHA, GQA or MQA; named: {name: (dx, dy)}, points from its
-    mark to the middle of its text.
+    models: a `Geometry` each; MLA, which caches no heads, stands at the g whose cache would be as
+    large. named: {name: (dx, dy)}, points from its mark to the middle of its text.
     """
-    kinds = {"MHA": ("s", "#D55E00"), "GQA": ("o", QUERY), "MQA": ("^", VALUE)}
-    count = {kind: sum(m.kind == kind for m in models) for kind in kinds}
-    eight = sum(m.kind == "GQA" and m.n_kv_heads == 8 for m in models)
+    kinds = {
+        "MHA": ("s", "#D55E00"), "GQA": ("o", QUERY), "MQA": ("^", VALUE), "MLA": ("P", LATENT),
+    }  # fmt: skip
+    at = {kind: Counter() for kind in kinds}
+    for m in models:
+        at[m.kind][m.n_heads, worth(m)] += 1
+    count = {kind: marks.total() for kind, marks in at.items()}
+    eight = sum(k for (_, g), k in at["GQA"].items() if g == 8)
     title = f"{eight} of {count['GQA']} GQA models have 8 K/V heads"
+    said = f"; {count['MHA']} MHA models lie on the diagonal, {count['MQA']} MQA at 1"
+    if latents := sorted({g for _, g in at["MLA"]}):
+        where = " and ".join(map(str, latents))
+        said += f", {count['MLA']} MLA by the size of their cache at {where}"
     figure = Card(
         10,
         6,
         f"Scatter of {len(models)} models, query heads across and K/V heads up, both in steps of "
-        f"two. {title}; {count['MHA']} MHA models lie on the diagonal, {count['MQA']} MQA at 1.",
+        f"two. {title}{said}.",
     )
     axes = figure.subplots()
-    for kind, (marker, color) in kinds.items():
-        at = Counter((m.n_heads, m.n_kv_heads) for m in models if m.kind == kind)
-        axes.scatter(
-            *zip(*at, strict=True), s=[60 * k for k in at.values()], marker=marker, color=color,
-            alpha=0.75, label=f"{kind}: {count[kind]}", zorder=3,
-        )  # fmt: skip
+    for kind, marks in at.items():
+        if marks:
+            marker, color = kinds[kind]
+            label = f"{kind}: {count[kind]}" + ", by its cache" * (kind == "MLA")
+            axes.scatter(
+                *zip(*marks, strict=True), s=[60 * k for k in marks.values()], marker=marker,
+                color=color, alpha=0.75, label=label, zorder=3,
+            )  # fmt: skip
     for m in models:
         if m.name in named:
             axes.annotate(
-                m.name, (m.n_heads, m.n_kv_heads), named[m.name], textcoords="offset points",
+                m.name, (m.n_heads, worth(m)), named[m.name], textcoords="offset points",
                 ha="center", va="center", arrowprops={"arrowstyle": "-", "color": "#666666"},
             )  # fmt: skip
     ticks = [1, 2, 4, 8, 16, 32, 64, 128, 256]
