@@ -17,8 +17,9 @@ def attention(q, k, v, mask=None):
     """Weighted average of the values; the weights say how well each key answers the query.
 
     q (b, n, t, h), k and v (b, g, s, h), mask (t, s) bool → output (b, n, t, h), weights
-    (b, n, t, s). Query head i reads K/V head i // r; K and V are never repeated to n heads. A query
-    that may see no key at all gets nan.
+    (b, n, t, s). Query head i reads K/V head i // r; K and V are never repeated to n heads. Values
+    may have another width than keys, the output then has it too. A query that may see no key at all
+    gets nan.
 
     Raises ValueError if ranks, shapes, dtypes or devices do not fit, or n is not divisible by g,
     TypeError for what is no tensor.
@@ -39,7 +40,7 @@ def attention(q, k, v, mask=None):
         scores = scores.masked_fill(~mask, float("-inf"))
     weights = scores.softmax(dim=-1).to(q.dtype)
     output = weights.reshape(b, g, r * t, s) @ v
-    return output.reshape(b, n, t, h), weights
+    return output.reshape(b, n, t, v.shape[-1]), weights
 
 
 def causal_mask(t, s):
@@ -91,7 +92,7 @@ def decode_attention(q, k, v):
     if not q.numel() or not k.numel():
         return attention(q, k, v)[0]
     scores = score_rows(q.reshape(b * g, n // g, h) / h**0.5, k.flatten(0, 1))
-    output = average_rows(scores.softmax(dim=-1), v.flatten(0, 1)).view(b, n, 1, h)
+    output = average_rows(scores.softmax(dim=-1), v.flatten(0, 1)).view(b, n, 1, v.shape[-1])
     if q.dtype == torch.float16 and not q.is_meta and output.isnan().any():  # a score > 65,504
         return attention(q, k, v)[0]
     return output
@@ -298,9 +299,10 @@ def check_shapes(q, k, v, mask=None):
             )
     (b, n, t, h), (g, s) = q.shape, k.shape[1:3]
     group_size(n, g)
-    if k.shape != v.shape:
+    if k.shape[:3] != v.shape[:3]:
         raise ValueError(
-            f"k {tuple(k.shape)} and v {tuple(v.shape)} must have the same shape (b, g, s, h)"
+            f"k {tuple(k.shape)} and v {tuple(v.shape)} must have the same b, g and s: "
+            "a value for every key"
         )
     if q.shape[0] != k.shape[0]:
         raise ValueError(f"q has batch {b}, k has batch {k.shape[0]}; they must be equal")

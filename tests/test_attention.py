@@ -340,7 +340,7 @@ ERRORS = {
     "q has batch 2, k has batch 1; they must be equal": [
         lambda: attention(four(2, 1, 5, 4), four(1, 1, 5, 4), four(1, 1, 5, 4)),
     ],
-    "k (1, 2, 5, 4) and v (1, 2, 6, 4) must have the same shape (b, g, s, h)": [
+    "k (1, 2, 5, 4) and v (1, 2, 6, 4) must have the same b, g and s: a value for every key": [
         lambda: attention(four(1, 2, 5, 4), four(1, 2, 5, 4), four(1, 2, 6, 4)),
     ],
     "mask is torch.bool (5, 6); it must be torch.bool (6, 5), True = may attend": [
