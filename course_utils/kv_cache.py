@@ -57,15 +57,20 @@ class KVCache:
                 f"k is on {k.device} and v on {v.device}, the cache on {self.k.device}; "
                 f"give them as k.to({str(self.k.device)!r})"
             )
-        start, end = self.n_tokens, self.n_tokens + k.shape[2]
-        if end > max_tokens:
-            raise ValueError(
-                f"the cache is full: {start} of {max_tokens} tokens used, {end - start} more do "
-                f"not fit; make it with max_tokens={end} or more"
-            )
+        start, end = self.n_tokens, end_of(self.n_tokens, k.shape[2], max_tokens)
         self.k[:, :, start:end], self.v[:, :, start:end] = k.detach(), v.detach()
         self.n_tokens = end
         return self.k[:, :, :end], self.v[:, :, :end]
+
+
+def end_of(start, t, max_tokens):
+    """How many tokens a cache has with t more; ValueError if it has no room for them."""
+    if start + t > max_tokens:
+        raise ValueError(
+            f"the cache is full: {start} of {max_tokens} tokens used, {t} more do not fit; "
+            f"make it with max_tokens={start + t} or more"
+        )
+    return start + t
 
 
 def decode_step(q, k_new, v_new, cache):

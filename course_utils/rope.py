@@ -56,3 +56,16 @@ def rotate(x, start, inv_freq):
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+def rotate_neighbours(x, start, inv_freq):
+    """`rotate` for weights whose pairs are neighbours, as in DeepSeek's checkpoints.
+
+    x (b, heads, t, h) with pairs (0, 1), (2, 3), … → the same shape, its pairs as `rotate` has
+    them. Scores between two that were so rotated do not depend on the order.
+
+    >>> x, quarter = torch.tensor([[[[1.0, 0.0, 2.0, 0.0]]]]), torch.tensor([math.pi / 2])
+    >>> rotate_neighbours(x, start=1, inv_freq=quarter).round().abs().tolist()
+    [[[[0.0, 0.0, 1.0, 2.0]]]]
+    """
+    return rotate(torch.cat([x[..., 0::2], x[..., 1::2]], dim=-1), start, inv_freq)
