@@ -2,7 +2,7 @@
 
     python -m makers.recall_models    does what the tables do not have yet; stop it at any time
 
-n query heads, g key/value heads.
+n query heads, g key/value heads, kv_rank of a latent, or 0 without one.
 """
 
 from itertools import product
@@ -21,6 +21,7 @@ from course_utils.experiments.recall import (
     save,
     train,
 )
+from course_utils.latent import MultiHeadLatentAttention
 from course_utils.pooling import first_head_kv, mean_pool_kv, random_kv
 
 SEEDS = range(5)
@@ -35,27 +36,31 @@ def main():
 
 
 def family():
-    """Every model that is trained: (n_heads, n_kv_heads, match, steps, seed), in order.
+    """Every model that is trained: (n_heads, n_kv_heads, kv_rank, match, steps, seed), in order.
 
     >>> next(family()), len(list(family()))
-    ((8, 8, 'both', 600, 0), 100)
+    ((8, 8, 0, 'both', 600, 0), 120)
     """
     for steps, g in product((600, 1800), (8, 4, 2, 1)):
-        yield from product([8], [g], ["width", "parameters"] if g < 8 else ["both"], [steps], SEEDS)
+        matches = ["width", "parameters"] if g < 8 else ["both"]
+        yield from product([8], [g], [0], matches, [steps], SEEDS)
     for g in (32, 16, 8, 4, 2, 1):
-        yield from product([32], [g], ["width" if g < 32 else "both"], [600], SEEDS)
+        yield from product([32], [g], [0], ["width" if g < 32 else "both"], [600], SEEDS)
+    yield from product([8], [8], [32, 16], ["width"], [600, 1800], SEEDS)
 
 
 def train_all():
     """Train the models that quality.csv lacks; add their curves, and keep those lessons use."""
-    columns = "n_heads", "n_kv_heads", "match", "steps", "seed"
-    for n, g, match, steps, seed, add in missing(
+    columns = "n_heads", "n_kv_heads", "kv_rank", "match", "steps", "seed"
+    for n, g, kv_rank, match, steps, seed, add in missing(
         "quality", columns, "step,accuracy,loss", family()
     ):
         torch.manual_seed(seed)
         model = RecallModel(n, g, d_ff=widened(n, g) if match == "parameters" else 128)
+        if kv_rank:  # the task has no positions
+            model.attention = MultiHeadLatentAttention(64, n, 8, kv_rank, rope_dim=0)
         points = learning_curve(model, steps, seed)
-        if match != "parameters" and (n == 8 or seed == 0):
+        if match != "parameters" and not kv_rank and (n == 8 or seed == 0):
             save(model, f"n{n}-g{g}-seed{seed}" + "-1800" * (steps == 1800))
         add(f"{step},{share:.3f},{loss:.3f}" for step, share, loss in points)
 

@@ -15,7 +15,8 @@ from course_utils.experiments.recall import (
     load,
     train,
 )
-from course_utils.experiments.results import accuracies, curves
+from course_utils.experiments.results import accuracies, curves, latent_accuracies
+from course_utils.latent import MultiHeadLatentAttention
 from course_utils.pooling import first_head_kv, mean_pool_kv, random_kv
 from makers import recall_models
 from makers.recall_models import METHODS, conversion_runs, family, widened
@@ -32,7 +33,7 @@ def table(name):
 
 def test_quality_has_a_curve_of_five_seeds_of_every_model():
     rows = table("quality")
-    columns = "task,n_heads,n_kv_heads,match,steps,seed,step,accuracy,loss"
+    columns = "task,n_heads,n_kv_heads,kv_rank,match,steps,seed,step,accuracy,loss"
     assert ",".join(rows.columns) == columns
     assert set(rows.task) == {"recall"}
     for match in ("width", "parameters"):
@@ -42,9 +43,9 @@ def test_quality_has_a_curve_of_five_seeds_of_every_model():
     assert {g: len(x) for g, x in accuracies(32, 600).items()} == dict.fromkeys(
         (32, 16, 8, 4, 2, 1), 5
     )
-    found = rows[["n_heads", "n_kv_heads", "match", "steps", "seed"]].drop_duplicates()
+    found = rows[["n_heads", "n_kv_heads", "kv_rank", "match", "steps", "seed"]].drop_duplicates()
     assert list(found.itertuples(index=False, name=None)) == list(family())
-    assert list(rows.step * 12 / rows.steps) == list(range(1, 13)) * 100
+    assert list(rows.step * 12 / rows.steps) == list(range(1, 13)) * 120
 
 
 def test_conversion_has_five_seeds_of_everything():
@@ -62,7 +63,7 @@ def test_accuracies_and_curves_are_those_of_the_table():
     """Row by row, as a reader would look them up."""
     ends, ways = {}, {}
     for row in table("quality").itertuples():
-        of_600 = (row.n_heads, row.steps) == (8, 600)
+        of_600 = (row.n_heads, row.steps, row.kv_rank) == (8, 600, 0)
         if of_600 and row.match in ("parameters", "both") and row.step == 600:
             ends.setdefault(row.n_kv_heads, []).append(row.accuracy)
         if of_600 and row.match in ("width", "both"):
@@ -70,6 +71,10 @@ def test_accuracies_and_curves_are_those_of_the_table():
             way.append((row.step, row.accuracy))
     assert accuracies(8, 600, "parameters") == ends
     assert curves(8, 600) == {g: list(seeds.values()) for g, seeds in ways.items()}
+    for steps in (600, 1800):
+        rows = table("quality").query(f"kv_rank > 0 and step == steps == {steps}")
+        for kv_rank, seeds in latent_accuracies(steps).items():
+            assert seeds == list(rows[rows.kv_rank == kv_rank].accuracy) and len(seeds) == 5
     assert list(curves(32, 600)) == [32, 16, 8, 4, 2, 1]
     for g, runs in curves(8, 1800).items():
         assert [run[-1][1] for run in runs] == accuracies(8, 1800)[g]
@@ -79,6 +84,17 @@ def test_accuracies_and_curves_are_those_of_the_table():
 def test_shares_have_three_digits(name):
     text = data_path("results", f"{name}.csv").read_text()
     assert all(re.search(r",[01]\.\d{3},\d\.\d{3}$", line) for line in text.splitlines()[1:])
+
+
+def test_a_model_with_a_latent_trained_again_is_as_good_as_the_table_says():
+    torch.manual_seed(0)
+    model = RecallModel(8)
+    model.attention = MultiHeadLatentAttention(64, 8, 8, kv_rank=16, rope_dim=0)
+    train(model, 600, seed=0)
+    seeds = latent_accuracies(600)[16]
+    spread = max(seeds) - min(seeds)
+    assert min(seeds) - spread < evaluate(model)[0] < max(seeds) + spread
+    assert not any(min(seeds) - spread < x < max(seeds) + spread for x in accuracies(8, 600)[1])
 
 
 def test_a_model_trained_again_is_as_good_as_the_table_says():
@@ -159,7 +175,8 @@ def elsewhere(tmp_path, monkeypatch):
     trained = []
 
     def training(model, steps, seed, watch=lambda step, loss: None):
-        trained.append((model.attention.n_kv_heads, model.ffn[0].out_features, steps, seed))
+        size = vars(model.attention).get("kv_rank") or model.attention.n_kv_heads
+        trained.append((size, model.ffn[0].out_features, steps, seed))
         for step in range(1, steps + 1):
             watch(step, 3.0)
         model.answer.bias.data.fill_(steps + seed)
@@ -184,10 +201,10 @@ def test_quality_trains_and_writes_what_is_shipped(elsewhere):
     path = folder / "results" / "quality.csv"
     expected = table("quality").assign(accuracy=0.5, loss=2.0)
     pd.testing.assert_frame_equal(pd.read_csv(path), expected)
-    assert path.read_text().splitlines()[1] == "recall,8,8,both,600,0,50,0.500,2.000"
+    assert path.read_text().splitlines()[1] == "recall,8,8,0,both,600,0,50,0.500,2.000"
     assert trained == [
-        (g, widened(n, g) if match == "parameters" else 128, steps, seed)
-        for n, g, match, steps, seed in family()
+        (kv_rank or g, widened(n, g) if match == "parameters" else 128, steps, seed)
+        for n, g, kv_rank, match, steps, seed in family()
     ]
 
 

@@ -46,10 +46,23 @@ def accuracies(n_heads, steps, match="width"):
     >>> accuracies(n_heads=8, steps=1800)[1]
     [0.634, 0.628, 0.63, 0.63, 0.619]
     """
-    rows = pd.read_csv(data_path("results", "quality.csv"))
+    rows = pd.read_csv(data_path("results", "quality.csv")).query("kv_rank == 0")
     rows = rows[rows["match"].isin([match, "both"])].query("step == steps == @steps")
     of_n = rows.query("n_heads == @n_heads").groupby("n_kv_heads")
     return of_n.accuracy.apply(list).to_dict()
+
+
+def latent_accuracies(steps):
+    """The share of right answers of models with MLA, n = 8: {kv_rank: a list, one a seed}.
+
+    They have no RoPE key, and all other sizes are those of `accuracies(8, steps)`.
+
+    >>> list(latent_accuracies(600))
+    [16, 32]
+    """
+    rows = pd.read_csv(data_path("results", "quality.csv"))
+    rows = rows.query("kv_rank > 0 and step == steps == @steps")
+    return rows.groupby("kv_rank").accuracy.apply(list).to_dict()
 
 
 def curves(n_heads, steps):
@@ -61,7 +74,8 @@ def curves(n_heads, steps):
     >>> first_seed[:2]
     [(50, 0.135), (100, 0.301)]
     """
-    rows = pd.read_csv(data_path("results", "quality.csv")).query("match != 'parameters'")
+    rows = pd.read_csv(data_path("results", "quality.csv"))
+    rows = rows.query("kv_rank == 0 and match != 'parameters'")
     rows = rows.query("n_heads == @n_heads and steps == @steps")
     points = {g: [] for g in sorted(set(rows.n_kv_heads), reverse=True)}
     for (g, _), run in rows.groupby(["n_kv_heads", "seed"]):
