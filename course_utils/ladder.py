@@ -262,3 +262,47 @@ def tokens_per_second(model, n_weights, batch, n_tokens, bandwidth, peak, bytes_
     n_flop = 4 * batch * model.n_layers * model.n_heads * model.head_dim * n_tokens
     attention = step_time(n_bytes, n_flop, bandwidth, peak)
     return 1000 * batch / (weights + attention)
+
+
+def latent_kv(x, w_down, gain, w_up, n_heads, head_dim, rope, start):
+    """What is cached of each token, one row, and all heads' keys and values made from it.
+
+    x (b, t, d), the first token at position start → cached (b, t, kv_rank + rope_dim), keys
+    (b, n, t, head_dim + rope_dim), values (b, n, t, value_dim); rope(x, start) turns x by position
+
+    >>> x, w_down, w_up = torch.ones(1, 5, 12), torch.ones(6 + 4, 12), torch.ones(2 * (3 + 3), 6)
+    >>> made = latent_kv(x, w_down, torch.ones(6), w_up, 2, 3, lambda x, start: x, start=0)
+    >>> [tuple(x.shape) for x in made]
+    [(1, 5, 10), (1, 2, 5, 7), (1, 2, 5, 3)]
+    """
+    kv_rank = len(gain)
+    down = x @ w_down.mT
+    latent = torch.nn.functional.rms_norm(down[..., :kv_rank], (kv_rank,), gain, eps=1e-6)
+    rope_key = rope(down[:, None, :, kv_rank:], start)  # (b, 1, t, rope_dim): one for all heads
+    cached = torch.cat([latent, rope_key[:, 0]], dim=-1)
+    heads = library.split_heads(latent @ w_up.mT, n_heads)  # (b, n, t, head_dim + value_dim)
+    rope_keys = rope_key.expand(-1, n_heads, -1, -1)
+    keys = torch.cat([heads[..., :head_dim], rope_keys], dim=-1)
+    return cached, keys, heads[..., head_dim:]
+
+
+def absorbed_scores(q, cached, w_up, rope):
+    """Scores of the last t of s tokens, got in the latent space: no head has keys of its own.
+
+    q (b, n, t, head_dim + rope_dim), not yet turned, cached (b, s, kv_rank + rope_dim) → scores
+    (b, n, t, s), -inf for what comes later; rope(x, start) turns x by position
+
+    >>> q, cached, w_up = torch.ones(1, 2, 3, 7), torch.ones(1, 5, 10), torch.ones(2 * (3 + 3), 6)
+    >>> absorbed_scores(q, cached, w_up, lambda x, start: x)[0, 0] * 7**0.5
+    tensor([[22., 22., 22., -inf, -inf],
+            [22., 22., 22., 22., -inf],
+            [22., 22., 22., 22., 22.]])
+    """
+    (b, n, t, width), s, kv_rank = q.shape, cached.shape[1], w_up.shape[1]
+    head_dim = width - (cached.shape[2] - kv_rank)
+    w_uk = w_up.unflatten(0, (n, -1))[:, :head_dim]  # (n, head_dim, kv_rank): the keys' rows
+    absorbed = q[..., :head_dim] @ w_uk  # (b, n, t, kv_rank)
+    turned = rope(q[..., head_dim:], s - t)
+    rows = torch.cat([absorbed, turned], dim=-1).flatten(1, 2)  # n heads of t queries: n · t
+    scores = (rows @ cached.mT / width**0.5).view(b, n, t, s)
+    return scores.masked_fill(~causal_mask(t, s), float("-inf"))
