@@ -28,7 +28,7 @@ class Mistake(NamedTuple):
 
 
 class Exercise(NamedTuple):
-    reference: Callable  # the library's own function: what answers are compared with
+    reference: Callable  # what answers are compared with: the library's own, or else the rung
     probes: list  # tuples of arguments, from easy to hard
     returns: tuple  # names of what comes back: ("output", "weights")
     mistakes: dict  # diagnosis -> Mistake
@@ -36,6 +36,7 @@ class Exercise(NamedTuple):
     play: Callable | None = None  # play(fn, *probe) -> what comes back; None is fn(*probe)
     remark: Callable | None = None  # remark(fn) -> what to say to one who passed, or ""
     more: str = ""  # what the library's own does that the exercise does not ask for: a verb first
+    layer: Callable | None = None  # the library's own, where reference is but a part of it
 
 
 class Result(NamedTuple):
@@ -85,7 +86,8 @@ def solution(name):
 def source(name):
     """The rung of the ladder that an exercise is about, and where the library's own is."""
     exercise = find(name)
-    use = f"from {exercise.reference.__module__} import {exercise.reference.__name__}"
+    own = exercise.layer or exercise.reference
+    use = f"from {own.__module__} import {own.__name__}"
     return f"{inspect.getsource(rung(name))}\n# The library's own {exercise.more}:\n# {use}"
 
 

@@ -14,6 +14,7 @@ from course_utils.checks.compare import close
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import INF, drawn, interleaved_split, view_split
 from course_utils.experiments.memory import Watch
+from course_utils.latent import MultiHeadLatentAttention
 from course_utils.rope import frequencies, rotate
 
 EPS = 1e-6
@@ -41,7 +42,7 @@ def tokens(b, t, d, n, head_dim, rope_dim, kv_rank, value_dim, start, dtype=torc
     """x, w_down, gain, w_up, n_heads, head_dim, start."""
     random = torch.Generator().manual_seed(b * t * d + n * head_dim * kv_rank)
     x = numbers(random, b, t, d, dtype=dtype)
-    w_down = numbers(random, kv_rank + rope_dim, d, dtype=dtype)
+    w_down = 2 * numbers(random, kv_rank + rope_dim, d, dtype=dtype)  # eps is nothing beside it
     gain = 1.5 + numbers(random, kv_rank, dtype=dtype) / 2
     w_up = numbers(random, n * (head_dim + value_dim), kv_rank, dtype=dtype)
     return x, w_down, gain, w_up, n, head_dim, start
@@ -994,19 +995,20 @@ SCORE_MISTAKES = {
 EXERCISES = {
     "10.latent_kv": Exercise(
         reference=ladder.latent_kv,
-        more="",
+        more="also makes the queries and the output, as a layer",
+        layer=MultiHeadLatentAttention,
         probes=[  # b, t, d, n, head_dim, rope_dim, kv_rank, value_dim, start
             tokens(1, 3, 5, 2, 2, 4, 6, 3, start=2),
             tokens(2, 5, 9, 3, 6, 4, 8, 10, start=7),
             tokens(3, 4, 7, 2, 5, 6, 9, 4, start=11),
             tokens(2, 3, 11, 5, 4, 8, 6, 7, start=0),
-            tokens(4, 4, 4, 4, 4, 4, 4, 4, start=4),  # all equal; then each of them 1
+            tokens(4, 4, 4, 4, 4, 4, 4, 4, start=4),  # all equal; then some of them 1
             tokens(1, 4, 6, 3, 2, 4, 8, 5, start=3),
             tokens(2, 1, 6, 3, 4, 6, 8, 5, start=3),
             tokens(2, 3, 1, 4, 2, 4, 6, 5, start=9),
             tokens(2, 4, 6, 1, 8, 4, 10, 3, start=5),
             tokens(3, 2, 6, 4, 1, 4, 8, 5, start=6),
-            tokens(2, 4, 6, 3, 2, 4, 1, 5, start=3),
+            tokens(2, 4, 6, 3, 2, 6, 3, 5, start=3),
             tokens(3, 4, 5, 2, 6, 2, 8, 1, start=1),
             tokens(2, 3, 7, 4, 6, 4, 10, 5, start=8, dtype=torch.float32),
         ],
@@ -1027,19 +1029,20 @@ EXERCISES = {
     ),
     "10.absorbed_scores": Exercise(
         reference=ladder.absorbed_scores,
-        more="",
+        more="also makes the queries and the output, as a layer",
+        layer=MultiHeadLatentAttention,
         probes=[  # b, n, t, s, head_dim, rope_dim, kv_rank, value_dim
             asked(1, 2, 3, 5, 2, 4, 6, 2),
             asked(2, 3, 4, 7, 6, 4, 8, 5),
             asked(3, 2, 4, 9, 5, 6, 4, 7),
-            asked(4, 4, 4, 4, 4, 4, 4, 4),  # all equal; then each of them 1
+            asked(4, 4, 4, 4, 4, 4, 4, 4),  # all equal; then b, n, t, s and kv_rank 1
             asked(1, 3, 2, 6, 4, 6, 8, 5),
             asked(2, 1, 3, 8, 4, 6, 10, 2),
             asked(3, 2, 1, 6, 6, 4, 8, 9),
             asked(2, 3, 1, 1, 4, 6, 8, 5),
-            asked(2, 3, 4, 5, 1, 4, 6, 3),
+            asked(2, 3, 4, 6, 3, 4, 2, 5),
             asked(2, 4, 3, 7, 2, 4, 1, 3),
-            asked(2, 4, 3, 5, 6, 2, 4, 1),
+            asked(2, 4, 3, 5, 6, 2, 4, 3),
             asked(3, 4, 2, 9, 6, 8, 10, 5, dtype=torch.float32),
             asked(2, 7, 3, LONG, 11, 6, 23, 8),
         ],
