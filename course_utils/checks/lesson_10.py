@@ -1017,10 +1017,9 @@ EXERCISES = {
         hints=(
             "What must stay of a token so that every head's key and value can be made again "
             "without x? And which part of a key cannot be made from the latent?",
-            "down = x @ w_down.mT holds the latent, kv_rank = len(gain) numbers, then the RoPE "
-            "key. The latent goes through torch.nn.functional.rms_norm(…, (kv_rank,), gain, "
-            "eps=1e-6), the RoPE key as (b, 1, t, rope_dim) through rope(…, start). Side by side "
-            "they are cached.",
+            "x @ w_down.mT holds the latent, as many numbers as gain has, then the RoPE key. The "
+            "latent goes through torch.nn.functional.rms_norm(…, (kv_rank,), gain, eps=1e-6), the "
+            "RoPE key as (b, 1, t, rope_dim) through rope(…, start). Side by side they are cached.",
             "split_heads(latent @ w_up.mT, n_heads) is (b, n, t, head_dim + value_dim): in each "
             "head first the key's part, then the value. rope_key.expand(-1, n_heads, -1, -1) hands "
             "the one RoPE key to all heads, and torch.cat joins it behind each key's part.",
@@ -1052,9 +1051,9 @@ EXERCISES = {
             "A head's key is W_UK c, so q · (W_UK c) = (W_UKᵀ q) · c. Which of the two products "
             "needs no key of a head?",
             "w_up.unflatten(0, (n, -1))[:, :head_dim] is W_UK of all heads, (n, head_dim, "
-            "kv_rank); q[..., :head_dim] @ w_uk has kv_rank numbers. The queries start at s - t: "
-            "turn their other numbers there. Absorbed and turned side by side are as wide as a "
-            "cached row.",
+            "kv_rank); with it q[..., :head_dim] is absorbed, q @ w_uk, into kv_rank numbers. The "
+            "queries start at s - t: turn their other numbers there. Both side by side are as wide "
+            "as a cached row.",
             "All heads read the same rows, so fold (b, n, t, …) to (b, n · t, …) with flatten(1, "
             "2) before you multiply with cached.mT, and unfold afterwards. Divide by the root of "
             "q's own width, and put -inf where causal_mask(t, s) is False.",
