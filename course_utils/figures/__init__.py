@@ -1,7 +1,7 @@
 """The pictures: pure functions from tensors to a matplotlib Figure, one look for all lessons.
 
 Queries are blue, keys orange, values green; groups take the Okabe-Ito hues in order, brown in place
-of the blue of queries. Every figure is a `Card`: white in light and dark theme, drawn at twice the
+of the blue of queries; a latent is violet. Every figure is a `Card`: white in light and dark theme, drawn at twice the
 size it is shown at, with alt text.
 """
 
@@ -35,13 +35,14 @@ from course_utils.figures.heads import group_maps, head_grid, likeness
 from course_utils.figures.hero import hero
 from course_utils.figures.maps import attention_map, found, lookup
 from course_utils.figures.parts import interval
-from course_utils.figures.roof import roofline, whole_steps
+from course_utils.figures.roof import ridges, roofline, whole_steps
 from course_utils.figures.shapes import alphabet, flow
 from course_utils.figures.task import questions
 from course_utils.figures.trade_off import (
     frontier,
+    latent_frontier,
     learning_curves,
     trained_and_random,
     uptraining,
 )
-from course_utils.figures.wiring import wiring
+from course_utils.figures.wiring import latent_wiring, wiring

@@ -31,7 +31,7 @@ LOOK = mpl.rc_context(
 
 def ink(fill):
     """The colour of text that can be read on a box of this colour."""
-    return "white" if fill in ("#000000", "#661100", QUERY) else "black"
+    return "white" if fill in ("#000000", "#661100", QUERY, LATENT) else "black"
 
 
 def stored():

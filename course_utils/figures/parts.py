@@ -7,10 +7,11 @@ from matplotlib import colormaps
 from matplotlib.patches import Rectangle
 
 from course_utils.attention import group_size
-from course_utils.figures.card import KEY_TEXT, QUERY, VALUE, ink
+from course_utils.figures.card import KEY_TEXT, LATENT, QUERY, VALUE, ink
 
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % quantile, 2 to 10 values
 STYLES = ((QUERY, "o", "-"), ("#D55E00", "s", "--"), (VALUE, "^", ":"), ("#CC79A7", "D", "-."))
+A_LATENT = (LATENT, "P", "--")  # none of these
 SIDES = (-1, 1)  # two that stand side by side at one g
 DARK, LIGHT = "#666666", "#BBBBBB"
 SIGNED = colormaps["PuOr"].resampled(65)  # few enough for a PNG to keep the colours of its text
@@ -92,6 +93,16 @@ def two(x):
 def digits(x):
     """Two digits, as in a heat map: .64 or 1.00."""
     return f"{x:.2f}".removeprefix("0")
+
+
+def and_(numbers):
+    """Numbers or names in words.
+
+    >>> and_([4, 2, 1]), and_([8])
+    ('4, 2 and 1', '8')
+    """
+    *others, last = map(str, numbers)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def speed(before, after):

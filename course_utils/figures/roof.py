@@ -1,12 +1,23 @@
-"""How long a decode step takes, over the least it can take, of one layer and of a whole model."""
+"""The least time and the highest speed of a decode step, of one layer and of a whole model."""
 
 from itertools import pairwise
-from math import log
+from math import log, log10
 
 from matplotlib.ticker import LogLocator
 
-from course_utils.figures.card import LOOK, Card
-from course_utils.figures.parts import DARK, LIGHT, STYLES, around, legend, speed, two
+from course_utils.figures.card import LATENT, LOOK, Card
+from course_utils.figures.parts import (
+    A_LATENT,
+    DARK,
+    LIGHT,
+    STYLES,
+    and_,
+    apart,
+    around,
+    legend,
+    speed,
+    two,
+)
 
 
 @LOOK
@@ -120,6 +131,87 @@ def whole_steps(measured, at_most, expected, title):
     axes.minorticks_off()
     axes.set(xlabel="users, b (log)", ylabel="tokens a second in all (log)")
     axes.set_title(finding)
+    legend(figure)
+    return figure
+
+
+@LOOK
+def ridges(forms, machines, title, measured=None, limits=(0.5, 4000)):
+    """The most flop a second that each form of attention can do, under the roofs of machines.
+
+    forms {label: flop a byte of cache read}, at most four, MLA last; machines {name: Machine} as
+    `results.machines` gives them, in half precision. measured {label: a list of (flop a byte,
+    Tflop/s)}. The title stands over the finding, which is the last form's; limits are the x axis's.
+    """
+    at_ridge = {name: 1000 * machine.half / machine.bandwidth for name, machine in machines.items()}
+    *_, (latent, reached) = forms.items()
+    sides = {
+        "above": [name for name, ridge in at_ridge.items() if reached > ridge],
+        "below": [name for name, ridge in at_ridge.items() if reached <= ridge],
+    }
+    where = [f"{side} the ridge of {and_(names)}" for side, names in sides.items() if names]
+    finding = f"{latent}, {reached:,.0f} flop a byte: {', '.join(where)}"
+
+    def at_most(x, machine):  # Tflop/s
+        return min(machine.half, x * machine.bandwidth / 1000)
+
+    roofs = "; ".join(
+        f"{name}, ridge at {at_ridge[name]:.0f}: "
+        + ", ".join(f"{label} {two(at_most(x, machine))}" for label, x in forms.items())
+        for name, machine in machines.items()
+    )
+    said = "".join(
+        f" Measured, {label}: " + ", ".join(f"{two(y)} at {two(x)}" for x, y in points) + "."
+        for label, points in (measured or {}).items()
+    )
+    figure = Card(
+        10,
+        5.8,
+        f"Tflop/s against flop a byte of cache read, log scales, under the roofs of "
+        f"{and_(machines)}. {title}. {finding}. Flop a byte: "
+        + ", ".join(f"{label} {x:,.0f}" for label, x in forms.items())
+        + f". At most, in Tflop/s, {roofs}.{said}",
+    )
+    figure.suptitle(finding, x=0.01, ha="left")
+    axes = figure.subplots()
+    highest, lowest = (
+        end(at_most(x, machine) for machine in machines.values())
+        for end, x in ((max, limits[1]), (min, limits[0]))
+    )
+    for (name, machine), line in zip(machines.items(), ("-", "--", ":", "-."), strict=False):
+        ridge = at_ridge[name]
+        corners = [limits[0], ridge, limits[1]]
+        axes.plot(
+            corners, [at_most(x, machine) for x in corners], ls=line, color=DARK, lw=2,
+            label=f"at most on {name}, ridge at {ridge:.0f}",
+        )  # fmt: skip
+        axes.plot(
+            [ridge, ridge], [lowest / 4, machine.half], ls=line, color=LIGHT, lw=1.5, zorder=0
+        )
+    gap = 0.07 * log10(limits[1] / limits[0])  # as wide as a name
+    names = apart({label: log10(x) for label, x in forms.items()}, gap)
+    for (label, x), (color, marker, _) in zip(forms.items(), (*STYLES[:3], A_LATENT), strict=False):
+        under = [at_most(x, machine) for machine in machines.values()]
+        axes.plot([x] * len(under), under, marker=marker, color=color, markersize=9, zorder=3)
+        axes.annotate(
+            f"{label}\n{x:,.0f}", (x, max(under)), (10 ** names[label], 2.2 * highest),
+            ha="center", va="bottom", arrowprops={"arrowstyle": "-", "color": color, "shrinkB": 5},
+        )  # fmt: skip
+    for (label, points), marker in zip((measured or {}).items(), "PX*", strict=False):
+        axes.plot(
+            *zip(*points, strict=True), marker, mfc="white", color=LATENT, markersize=9, mew=1.8,
+            label=f"measured, {label}", zorder=4,
+        )  # fmt: skip
+    axes.text(limits[0] * 1.2, lowest / 2.5, "← reading takes longer")
+    axes.text(limits[1] / 1.2, lowest / 2.5, "computing takes longer →", ha="right")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.minorticks_off()
+    axes.set(xlim=limits, ylim=(lowest / 4, 7 * highest))
+    axes.set(xlabel="flop a byte of cache read (log)", ylabel="Tflop/s (log)")
+    axes.set_title(title, fontsize=12)
     legend(figure)
     return figure
 

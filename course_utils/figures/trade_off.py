@@ -8,7 +8,17 @@ from statistics import fmean
 from matplotlib.lines import Line2D
 
 from course_utils.figures.card import LOOK, Card
-from course_utils.figures.parts import DARK, LIGHT, SIDES, STYLES, apart, digits, two
+from course_utils.figures.parts import (
+    A_LATENT,
+    DARK,
+    LIGHT,
+    SIDES,
+    STYLES,
+    and_,
+    apart,
+    digits,
+    two,
+)
 
 LINES = "-", "--"  # of what is looked at, whose marks are filled, and of what it is compared with
 WAYS = (("#000000", "P", "-"), ("#6A3D9A", "X", "--"), ("#888888", "*", ":"))  # none is a g's
@@ -52,24 +62,70 @@ def frontier(cache_bytes, quality):
             for g, x in cache_bytes.items():
                 at = x * 2 ** (0.11 * side * (not one_model or g < n))
                 if first and g in best[panel]:
-                    axes.plot(at, fmean(seeds[g]), "o", ms=20, mfc="none", mec=DARK, zorder=2)
+                    ring(axes, at, fmean(seeds[g]))
                 if first or not one_model or g < n:
                     beside = at * 2 ** (0.05 * side)
                     mean = sample(axes, at, beside, seeds[g], looks[g], filled=first)
                     number(axes, at, mean, side)
                 means.append((at, fmean(seeds[g])))
             axes.plot(*zip(*means, strict=True), line, color=DARK, lw=1.3, zorder=1, label=label)
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(
-            list(cache_bytes.values()), [f"{x:,} B\ng = {g}" for g, x in cache_bytes.items()]
-        )
-        axes.minorticks_off()
-        axes.set_xlim(min(cache_bytes.values()) / 1.6, max(cache_bytes.values()) * 1.6)
-        axes.set(ylim=(0, 1.1), xlabel="cache for each token")
-        axes.set_title(panel, fontsize=12)
+        against_bytes(axes, cache_bytes, panel)
     panels[0].set_ylabel("share of right answers")
     names = [f"{label} ({how})" for label, how in zip(labels, ("filled", "hollow"), strict=False)]
     keys(figure, dict(zip(names, LINES, strict=False)) | {f"on the frontier, {names[0]}": None})
+    return figure
+
+
+@LOOK
+def latent_frontier(cache_bytes, quality):
+    """Accuracy of heads and of latents against bytes of cache, a ring round what no other beats.
+
+    cache_bytes {g: bytes of cache for each token}; quality {panel: {label: {g: accuracies, one a
+    seed}}}, two labels: models with g K/V heads, and some that cache a latent of as many bytes.
+    """
+    looks = of_g(cache_bytes)
+    best, places = {}, []
+    for panel, labels in quality.items():
+        points = {(label, g): seeds for label, of in labels.items() for g, seeds in of.items()}
+        best[panel] = unbeaten({(label, g): cache_bytes[g] for label, g in points}, points)
+        named = []
+        for label in labels:
+            if at := [f"{cache_bytes[g]:,}" for one, g in best[panel] if one == label]:
+                named.append(f"{label} at {and_(at)} B")
+        places.append(f"after {panel} {', '.join(named)}")
+    title = f"On the frontier: {'; '.join(places)}"
+    said = "; ".join(
+        f"after {panel}, {label} "
+        + ", ".join(f"{cache_bytes[g]:,} B {digits(fmean(seeds[g]))}" for g in sorted(seeds))
+        for panel, labels in quality.items()
+        for label, seeds in labels.items()
+    )
+    figure = Card(
+        11,
+        5.3,
+        f"Share of right answers against bytes of cache for each token, {len(quality)} panels. "
+        f"{title} (ringed). Means: {said}.",
+    )
+    figure.suptitle(title.replace("; ", ";\n"), x=0.01, ha="left")
+    panels = figure.subplots(1, len(quality), sharey=True, squeeze=False)[0]
+    for axes, (panel, labels) in zip(panels, quality.items(), strict=True):
+        for line, side, (label, of) in zip(LINES, SIDES, labels.items(), strict=True):
+            means = []
+            for g in sorted(of):
+                at = cache_bytes[g] * 2 ** (0.11 * side)
+                style = looks[g] if side == SIDES[0] else A_LATENT
+                mean = sample(axes, at, at * 2 ** (0.05 * side), of[g], style)
+                number(axes, at, mean, side)
+                if (label, g) in best[panel]:
+                    ring(axes, at, mean)
+                means.append((at, mean))
+            axes.plot(*zip(*means, strict=True), line, color=DARK, lw=1.3, zorder=1, label=label)
+        against_bytes(axes, cache_bytes, panel)
+    panels[0].set_ylabel("share of right answers")
+    kinds = [
+        f"{label} ({how})" for label, how in zip(labels, ("a mark each g", "plus"), strict=True)
+    ]
+    keys(figure, dict(zip(kinds, LINES, strict=True)) | {"on the frontier": None})
     return figure
 
 
@@ -231,6 +287,23 @@ def of_g(every_g):
     return dict(zip(sorted(every_g, reverse=True), STYLES, strict=False))
 
 
+def against_bytes(axes, cache_bytes, panel):
+    """Axes for accuracies against bytes of cache, {g: bytes}, with both named below."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(
+        list(cache_bytes.values()), [f"{x:,} B\ng = {g}" for g, x in cache_bytes.items()]
+    )
+    axes.minorticks_off()
+    axes.set_xlim(min(cache_bytes.values()) / 1.6, max(cache_bytes.values()) * 1.6)
+    axes.set(ylim=(0, 1.1), xlabel="cache for each token")
+    axes.set_title(panel, fontsize=12)
+
+
+def ring(axes, at, mean):
+    """A ring round a mark."""
+    axes.plot(at, mean, "o", ms=20, mfc="none", mec=DARK, zorder=2)
+
+
 def sample(axes, at, beside, seeds, style, filled=True):
     """The mean of some seeds as a mark on a line from lowest to highest, each as a dot beside it.
 
@@ -296,16 +369,6 @@ def ahead(accuracy, share):
         if at
     ]
     return ", ".join(found) or "none"
-
-
-def and_(numbers):
-    """Numbers in words.
-
-    >>> and_([4, 2, 1]), and_([8])
-    ('4, 2 and 1', '8')
-    """
-    *others, last = map(str, numbers)
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def way(seeds):
