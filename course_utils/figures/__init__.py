@@ -1,8 +1,8 @@
 """The pictures: pure functions from tensors to a matplotlib Figure, one look for all lessons.
 
-Queries are blue, keys orange, values green; groups take the Okabe-Ito hues in order, brown in place
-of the blue of queries; a latent is violet. Every figure is a `Card`: white in light and dark theme, drawn at twice the
-size it is shown at, with alt text.
+Queries are blue, keys orange, values green, a latent violet; groups take the Okabe-Ito hues in
+order, brown in place of the blue of queries. Every figure is a `Card`: white in light and dark
+theme, drawn at twice the size it is shown at, with alt text.
 """
 
 from course_utils.figures.card import (

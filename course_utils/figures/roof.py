@@ -167,7 +167,7 @@ def ridges(forms, machines, title, measured=None, limits=(0.5, 4000)):
     figure = Card(
         10,
         5.8,
-        f"Tflop/s against flop a byte of cache read, log scales, under the roofs of "
+        "Tflop/s against flop a byte of cache read, log scales, under the roofs of "
         f"{and_(machines)}. {title}. {finding}. Flop a byte: "
         + ", ".join(f"{label} {x:,.0f}" for label, x in forms.items())
         + f". At most, in Tflop/s, {roofs}.{said}",
@@ -206,8 +206,9 @@ def ridges(forms, machines, title, measured=None, limits=(0.5, 4000)):
     axes.text(limits[1] / 1.2, lowest / 2.5, "computing takes longer →", ha="right")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.xaxis.set_major_formatter("{x:,g}")
-    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.xaxis.set_major_locator(LogLocator(base=4))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,g}")
     axes.minorticks_off()
     axes.set(xlim=limits, ylim=(lowest / 4, 7 * highest))
     axes.set(xlabel="flop a byte of cache read (log)", ylabel="Tflop/s (log)")

@@ -4,7 +4,7 @@ from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
 
 from course_utils.attention import group_size
 from course_utils.figures.card import GROUPS, KEY, KEY_TEXT, LATENT, LOOK, QUERY, VALUE, Card, ink
-from course_utils.figures.parts import A_LATENT, DARK, STYLES, wires
+from course_utils.figures.parts import A_LATENT, STYLES, wires
 
 
 @LOOK
@@ -36,10 +36,11 @@ def wiring(n_heads, n_kv_heads):
 
 @LOOK
 def latent_wiring(n_heads, kv_rank, rope_dim, head_dim, n_kv_heads=8):
-    """x → one latent and one RoPE key, which are cached → all heads; below, how many numbers that is.
+    """From x to one latent and one RoPE key, the cache, and on to all heads; how much is cached.
 
-    A latent has kv_rank numbers, a key and a value head_dim each. Widths are to scale, of the heads
-    the first 8 are drawn. n_kv_heads are those of the GQA it is compared with.
+    A latent has kv_rank numbers, a RoPE key rope_dim, a key and a value head_dim each. Widths are
+    to scale, but not that of x; of the heads the first 8 are drawn. Below, on an axis, are the
+    numbers a token has in the cache, with MHA, MQA and a GQA with n_kv_heads beside it.
     """
     n, drawn = n_heads, min(n_heads, 8)
     head, cached = 2 * head_dim, kv_rank + rope_dim
@@ -51,9 +52,10 @@ def latent_wiring(n_heads, kv_rank, rope_dim, head_dim, n_kv_heads=8):
     figure = Card(
         10,
         6.8,
-        f"{title}. From x a latent of {kv_rank:,} numbers and a RoPE key of {rope_dim} are made and "
-        f"cached; from these, when they are used, keys and values for {n} query heads, {drawn} of "
-        f"them drawn. Numbers cached for each token and layer, on a log axis: {said}, MLA {cached:,}.",
+        f"{title}. From x a latent of {kv_rank:,} numbers and a RoPE key of {rope_dim} are made "
+        f"and cached; from these, when they are used, keys and values for {n} query heads, {drawn} "
+        "of them drawn. Numbers cached for each token and layer, on a log axis: "
+        f"{said}, MLA {cached:,}.",
     )
     axes, scale = figure.subplots(2, 1, height_ratios=[3, 1])
     left = (drawn - (heads + 0.1)) / 2
