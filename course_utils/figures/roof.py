@@ -1,7 +1,7 @@
 """The least time and the highest speed of a decode step, of one layer and of a whole model."""
 
 from itertools import pairwise
-from math import log, log10
+from math import log
 
 from matplotlib.ticker import LogLocator
 
@@ -12,7 +12,6 @@ from course_utils.figures.parts import (
     LIGHT,
     STYLES,
     and_,
-    apart,
     around,
     legend,
     speed,
@@ -139,9 +138,10 @@ def whole_steps(measured, at_most, expected, title):
 def ridges(forms, machines, title, measured=None, limits=(0.5, 4000)):
     """The most flop a second that each form of attention can do, under the roofs of machines.
 
-    forms {label: flop a byte of cache read}, at most four, MLA last; machines {name: Machine} as
-    `results.machines` gives them, in half precision. measured {label: a list of (flop a byte,
-    Tflop/s)}. The title stands over the finding, which is the last form's; limits are the x axis's.
+    forms {label: flop a byte of cache read}, four of which MLA is the last, each at least 1.8 times
+    another, else their names meet; machines {name: Machine} as `results.machines` gives them, in
+    half precision; measured {label: a list of (flop a byte, Tflop/s)}, hollow. The title stands
+    below the finding, which says on which side of each ridge MLA is; limits are the x axis's.
     """
     at_ridge = {name: 1000 * machine.half / machine.bandwidth for name, machine in machines.items()}
     *_, (latent, reached) = forms.items()
@@ -188,13 +188,11 @@ def ridges(forms, machines, title, measured=None, limits=(0.5, 4000)):
         axes.plot(
             [ridge, ridge], [lowest / 4, machine.half], ls=line, color=LIGHT, lw=1.5, zorder=0
         )
-    gap = 0.07 * log10(limits[1] / limits[0])  # as wide as a name
-    names = apart({label: log10(x) for label, x in forms.items()}, gap)
-    for (label, x), (color, marker, _) in zip(forms.items(), (*STYLES[:3], A_LATENT), strict=False):
+    for (label, x), (color, marker, _) in zip(forms.items(), (*STYLES[:3], A_LATENT), strict=True):
         under = [at_most(x, machine) for machine in machines.values()]
         axes.plot([x] * len(under), under, marker=marker, color=color, markersize=9, zorder=3)
         axes.annotate(
-            f"{label}\n{x:,.0f}", (x, max(under)), (10 ** names[label], 2.2 * highest),
+            f"{label}\n{x:,.0f}", (x, max(under)), (x, 2.2 * highest),
             ha="center", va="bottom", arrowprops={"arrowstyle": "-", "color": color, "shrinkB": 5},
         )  # fmt: skip
     for (label, points), marker in zip((measured or {}).items(), "PX*", strict=False):
