@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from course_utils import SENTENCE, checkpoints, data_path, decoder
+from course_utils.experiments import verses
 from makers import doors
 
 FOLDERS = {g: data_path("checkpoints", "doors", f"doors-g{g}") for g in doors.MODELS}
@@ -27,27 +28,27 @@ def opened(g):
 def test_a_verse_is_told_twice_and_its_verbs_agree():
     rng = random.Random(0)
     for _ in range(300):
-        words = doors.verse(rng)
+        words = verses.verse(rng)
         half = len(words) // 2
         assert words[:half] == words[half:] and words[half - 1] == "."
         for i, word in enumerate(words):
-            if word in doors.DOES + doors.DO:
+            if word in verses.DOES + verses.DO:
                 subject = words[i - 1]
-                assert (word in doors.DOES) == (subject in doors.THINGS + doors.PEOPLE)
+                assert (word in verses.DOES) == (subject in verses.THINGS + verses.PEOPLE)
 
 
 def test_our_sentence_and_every_word_of_the_language_are_tokens():
     tokenizer = doors.tokenizer()
     rng = random.Random(1)
-    for words in [SENTENCE.split(), *(doors.verse(rng) for _ in range(50))]:
+    for words in [SENTENCE.split(), *(verses.verse(rng) for _ in range(50))]:
         assert tokenizer.encode(" ".join(words)).tokens == ["<s>", *words]
     assert tokenizer.encode("one zebra").tokens == ["<s>", "one", "<unk>"]
-    assert len(set(doors.WORDS)) == len(doors.WORDS)
+    assert len(set(verses.WORDS)) == len(verses.WORDS)
 
 
 def test_texts_have_the_ids_that_the_tokenizer_gives():
-    rows = doors.texts(random.Random(2), size=3)
-    assert rows.shape == (3, 1 + doors.N_TOKENS)
+    rows = verses.texts(random.Random(2), size=3)
+    assert rows.shape == (3, 1 + verses.N_TOKENS)
     tokenizer = doors.tokenizer()
     for row in rows.tolist():
         assert tokenizer.encode(tokenizer.decode(row[1:])).ids == row
