@@ -105,6 +105,11 @@ DIVERSITY = {
         "bound": {4: 32, 2: 16, 1: 8},
     },
 }
+SHARES = {
+    name: {"trained": [some(6).cumsum(0) / 6], "random": [some(6) / 2] * 2, "bound": {name: 4}}
+    for name in ("d = 4", "n · h = 4")
+}
+CUT = {2: seeds(0.3), 8: seeds(0.7)}
 DOORS = torch.tensor([[2, 0], [0, 1], [1, 2]])  # three doors, two attributes
 ASKED = torch.tensor([[0, 0], [1, 0]])
 READING = {8: 8.0, 4: 4.0, 2: 2.0, 1: 1.0}
@@ -156,8 +161,10 @@ FIGURES = {
     "found": ([some(3, 3), torch.eye(3)], ["a", "b"], WORDS[:3]),
     "frontier": (BYTES, QUALITY),
     "hero": dial(4),
+    "kept": (SHARES, 2, "A title"),
     "learning_curves": (CURVES, MINE),
     "lookup": (some(4, 4).tril(), [0, 0, 3], WORDS[:3], "A title"),
+    "low_rank": (some(4, 6), some(4, 6) / 2, 8, CUT, CUT, {4: seeds(0.5), 16: seeds(0.9)}),
     "masks": ([causal_mask(2, 4), causal_mask(4, 4)], ["a", "b"]),
     "model_map": (MODELS, {"mine": (9, 9)}),
     "outgrowing": (16, 131072, 16 * 10**9, 8192, 38),

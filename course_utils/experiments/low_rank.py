@@ -25,20 +25,17 @@ def kept(rows):
     return squares.cumsum(0) / squares.sum()
 
 
-def directions(rows, rank):
-    """The r directions that keep most of the rows: (columns, r), orthonormal, largest first.
+def directions(rows):
+    """The directions that keep most of the rows: (columns, columns), orthonormal, first the best.
 
-    rows @ w @ w.T is the nearest matrix of this rank; rows @ w are the r numbers that say it.
+    With w the first r of them, [:, :r], rows @ w are r numbers for each row, and rows @ w @ w.T is
+    the nearest matrix of rank r.
 
-    Raises ValueError if the rank is not from 1 to the number of columns.
-
-    >>> directions(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), rank=1).abs()
+    >>> directions(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))[:, :1].abs()
     tensor([[0.],
             [1.]])
     """
-    if not 1 <= rank <= rows.shape[1]:
-        raise ValueError(f"rank ({rank}) must be from 1 to the number of columns, {rows.shape[1]}")
-    return torch.linalg.eigh(gram(rows))[1].flip(1)[:, :rank].to(rows.dtype)
+    return torch.linalg.eigh(gram(rows))[1].flip(1).to(rows.dtype)
 
 
 def gram(rows):

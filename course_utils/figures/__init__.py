@@ -33,6 +33,7 @@ from course_utils.figures.checkpoint import byte_map, token_rows
 from course_utils.figures.grids import columns, decoding, masks, sees
 from course_utils.figures.heads import group_maps, head_grid, likeness
 from course_utils.figures.hero import hero
+from course_utils.figures.low_rank import kept, low_rank
 from course_utils.figures.maps import attention_map, found, lookup
 from course_utils.figures.parts import interval
 from course_utils.figures.roof import ridges, roofline, whole_steps
