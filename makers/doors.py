@@ -1,6 +1,6 @@
 """Three decoders that learn the small language of `verses`: g = 8, 32 and 1.
 
-    python -m makers.doors    makes the models, and data/results/doors.csv
+python -m makers.doors    makes the models, and data/results/doors.csv
 """
 
 import csv

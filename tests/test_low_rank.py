@@ -104,7 +104,7 @@ def test_what_is_made_of_x_has_no_more_directions_than_x_whatever_the_weights():
     for seed in range(3):
         torch.manual_seed(seed)
         for model in (recall.RecallModel(), recall.load(f"n8-g8-seed{seed}-1800")):
-            share = low_rank.kept(low_rank.keys_values(model, *given))
+            share = low_rank.kept(low_rank.keys_values(model, *given).double())
             assert len(share) == 128 and share[62] < 1 - 1e-6 < share[63]
 
 
@@ -122,7 +122,7 @@ def test_rope_takes_the_bound_away_whatever_the_weights():
     """24 columns: made of 12 numbers before, after it of 12 and a position."""
     for seed in range(3):
         before, after = low_rank.keys(small(seed), IDS)
-        assert low_rank.kept(before[1])[11] > 1 - 1e-9
+        assert low_rank.kept(before[1].double())[11] > 1 - 1e-9
         assert low_rank.kept(after[1])[11] < 0.99
         torch.testing.assert_close(before[1].square().sum(), after[1].square().sum())
 
@@ -230,7 +230,7 @@ def test_before_rope_32_of_512_numbers_foretell_as_many_words_and_after_it_far_f
     assert own - told[0] < 0.02
     assert own - told[1] > 0.1
     for rows in before:
-        assert low_rank.kept(rows)[127] > 1 - 1e-9
+        assert low_rank.kept(rows.double())[127] > 1 - 1e-9
 
 
 KEPT = {

@@ -19,7 +19,7 @@ def kept(rows):
     Source: Eckart and Young 1936, The approximation of one matrix by another of lower rank.
 
     >>> kept(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))  # 4² and 3² of 5²
-    tensor([0.6400, 1.0000], dtype=torch.float64)
+    tensor([0.6400, 1.0000])
     """
     squares = torch.linalg.eigvalsh(gram(rows)).flip(0).clamp(min=0)  # of the singular values
     return squares.cumsum(0) / squares.sum()
@@ -35,12 +35,12 @@ def directions(rows):
     tensor([[0.],
             [1.]])
     """
-    return torch.linalg.eigh(gram(rows))[1].flip(1).to(rows.dtype)
+    return torch.linalg.eigh(gram(rows))[1].flip(1)
 
 
 def gram(rows):
-    """How any two columns go together: its eigenvectors are the directions, at a small size."""
-    return rows.double().mT @ rows.double()
+    """(columns, columns): its eigenvalues are the squares of the rows' singular values."""
+    return rows.mT @ rows
 
 
 @torch.no_grad()
