@@ -127,16 +127,16 @@ def three(axes, exact, nearest, name):
 
 def answers(axes, at, right, trained):
     """The share of right answers against numbers a token, a ring round that of `at`."""
-    for label, (color, marker, line), of in (
-        ("cut after training", LINES["trained"], right),
-        ("GQA trained with so few", LINES["random"], trained),
+    for label, (color, marker, line), of, size in (
+        ("cut after training", LINES["trained"], right, 7),
+        ("GQA trained with so few", LINES["random"], trained, 11),  # seen behind the other
     ):
         means = [fmean(x) for x in of.values()]
-        look = {"color": color, "marker": marker, "mec": "black", "ms": 8}
-        axes.plot(list(of), means, line, label=label, zorder=3, **look)
+        look = {"color": color, "marker": marker, "mec": "black", "ms": size}
+        axes.plot(list(of), means, line, label=label, zorder=5 - size / 10, **look)
         for r, x in of.items():
             axes.plot([r, r], [min(x), max(x)], color=color, lw=5, alpha=0.5, zorder=2)
-    axes.plot(at, fmean(right[at]), "o", ms=20, mfc="none", mec=DARK, mew=1.5, zorder=4)
+    axes.plot(at, fmean(right[at]), "o", ms=20, mfc="none", mec=DARK, mew=1.5, zorder=6)
     ticks = sorted({*right, *trained})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, ticks)
