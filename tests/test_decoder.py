@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from course_utils import checkpoints, decoder, geometry
+from course_utils import checkpoints, data_path, decoder, geometry
 from course_utils.checkpoints import layers
 from course_utils.families import architecture
 
@@ -755,3 +755,16 @@ def test_gemma_3_needs_a_window_whether_or_not_it_lists_its_layers():
     for kinds in ({}, {"layer_types": None}):
         with pytest.raises(ValueError, match="layers of sliding_attention"):
             architecture(config | {"sliding_window": None} | kinds)
+
+
+def test_loading_draws_no_weights_first(monkeypatch):
+    drawn = []
+    for name in ("normal_", "uniform_"):
+        monkeypatch.setattr(torch.Tensor, name, lambda *given, **more: drawn.append(given))
+    path = data_path("checkpoints", "doors", "doors-g8")
+    model = checkpoints.load(checkpoints.open_checkpoint(path))
+    assert not drawn
+    weights = load_file(path / "model.safetensors")
+    for name, x in model.state_dict().items():
+        stored = weights[name if name.startswith("lm_head") else f"model.{name}"]
+        assert torch.equal(x, stored.float())

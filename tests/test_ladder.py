@@ -9,7 +9,6 @@ import re
 
 import pytest
 import torch
-from course_utils.latent import MultiHeadLatentAttention
 from IPython.core.inputtransformer2 import TransformerManager
 from lessons import PATHS, read
 from safetensors.torch import save
@@ -20,6 +19,7 @@ from course_utils.checks import lesson_08
 from course_utils.checks.engine import examine, exercises, find, rung, source
 from course_utils.geometry import Geometry
 from course_utils.kv_cache import KVCache
+from course_utils.latent import MultiHeadLatentAttention
 from course_utils.rope import frequencies, rotate
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch.overrides import TorchFunctionMode
 
 from course_utils.checkpoints.reader import WHOLE, write_json
 from course_utils.decoder import Decoder, Layer, rotation
@@ -18,6 +19,15 @@ FUSED = {  # in Phi-3's files one matrix is several, one under the other
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
     "gate_up_proj": ("gate_proj", "up_proj"),
 }
+
+
+class Undrawn(TorchFunctionMode):
+    """Modules made in it get no first weights: on meta PyTorch would import 800 modules to draw."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def load(checkpoint):
@@ -35,7 +45,7 @@ def load(checkpoint):
     config, start = checkpoint.config, prefix(checkpoint)
     if HEAD in checkpoint.names:
         config = config | {"tie_word_embeddings": False}
-    with torch.device("meta"):  # no memory yet, and no random numbers
+    with torch.device("meta"), Undrawn():  # no memory yet, and no random numbers
         model = Decoder(config)
     weights = checkpoint.tensors(part_of(checkpoint, "" if hasattr(model, "lm_head") else start))
     return filled(model, weights, start)
