@@ -36,31 +36,33 @@ def main():
 
 
 def family():
-    """Every model that is trained: (n_heads, n_kv_heads, kv_rank, match, steps, seed), in order.
+    """Every model that is trained: (n_heads, n_kv_heads, kv_rank, match, rate, steps, seed), in order.
 
     >>> next(family()), len(list(family()))
-    ((8, 8, 0, 'both', 600, 0), 120)
+    ((8, 8, 0, 'both', 0.005, 600, 0), 200)
     """
     for steps, g in product((600, 1800), (8, 4, 2, 1)):
         matches = ["width", "parameters"] if g < 8 else ["both"]
-        yield from product([8], [g], [0], matches, [steps], SEEDS)
+        yield from product([8], [g], [0], matches, [0.005], [steps], SEEDS)
     for g in (32, 16, 8, 4, 2, 1):
-        yield from product([32], [g], [0], ["width" if g < 32 else "both"], [600], SEEDS)
-    yield from product([8], [8], [32, 16], ["width"], [600, 1800], SEEDS)
+        yield from product([32], [g], [0], ["width" if g < 32 else "both"], [0.005], [600], SEEDS)
+    for rate, (g, kv_rank) in product((0.005, 0.01, 0.02), ((8, 32), (8, 16), (2, 0), (1, 0))):
+        if kv_rank or rate > 0.005:  # the others are above
+            yield from product([8], [g], [kv_rank], ["width"], [rate], [600, 1800], SEEDS)
 
 
 def train_all():
     """Train the models that quality.csv lacks; add their curves, and keep those lessons use."""
-    columns = "n_heads", "n_kv_heads", "kv_rank", "match", "steps", "seed"
-    for n, g, kv_rank, match, steps, seed, add in missing(
+    columns = "n_heads", "n_kv_heads", "kv_rank", "match", "rate", "steps", "seed"
+    for n, g, kv_rank, match, rate, steps, seed, add in missing(
         "quality", columns, "step,accuracy,loss", family()
     ):
         torch.manual_seed(seed)
         model = RecallModel(n, g, d_ff=widened(n, g) if match == "parameters" else 128)
         if kv_rank:  # the task has no positions
             model.attention = MultiHeadLatentAttention(64, n, 8, kv_rank, rope_dim=0)
-        points = learning_curve(model, steps, seed)
-        if match != "parameters" and not kv_rank and (n == 8 or seed == 0):
+        points = learning_curve(model, steps, seed, rate=rate)
+        if match != "parameters" and not kv_rank and rate == 0.005 and (n == 8 or seed == 0):
             save(model, f"n{n}-g{g}-seed{seed}" + "-1800" * (steps == 1800))
         add(f"{step},{share:.3f},{loss:.3f}" for step, share, loss in points)
 

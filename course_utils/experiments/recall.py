@@ -125,10 +125,11 @@ class RecallModel(nn.Module):
         return self.attention.queries(self.attention_norm(self.question_rows(asked)))
 
 
-def train(model, steps, seed, watch=None):
+def train(model, steps, seed, watch=None, rate=5e-3):
     """Train the model in place, on its device, on fresh examples; one thread: the same every time.
 
-    watch(step, loss) is called after each step, 1 to steps. Returns the losses, one a step.
+    watch(step, loss) is called after each step, 1 to steps; rate is the highest learning rate.
+    Returns the losses, one a step.
 
     Raises ValueError if steps is less than 1.
 
@@ -143,7 +144,7 @@ def train(model, steps, seed, watch=None):
     optimizer = torch.optim.AdamW(model.parameters())
     losses = []
     for step in range(1, steps + 1):
-        optimizer.param_groups[0]["lr"] = 5e-3 * schedule(step, steps)
+        optimizer.param_groups[0]["lr"] = rate * schedule(step, steps)
         *given, answers = examples(128, generator, device=device)
         loss = cross_entropy(model(*given)[0].flatten(0, 2), answers.flatten())
         optimizer.zero_grad()
@@ -181,7 +182,7 @@ def evaluate(model):
     return right.item(), cross_entropy(logits.flatten(0, 2), answers.flatten()).item()
 
 
-def learning_curve(model, steps, seed, bar=None):
+def learning_curve(model, steps, seed, bar=None, rate=5e-3):
     """Train the model in place and measure it twelve times on the way, last when it is done.
 
     The arguments are those of `train`, and the name of a progress bar, if there is to be one.
@@ -201,7 +202,7 @@ def learning_curve(model, steps, seed, bar=None):
                 points.append((step, *evaluate(model)))
             progress.update()
 
-        train(model, steps, seed, measure)
+        train(model, steps, seed, measure, rate)
     return points
 
 

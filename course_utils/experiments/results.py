@@ -38,30 +38,31 @@ class Machine(NamedTuple):
     memory: float  # GB
 
 
-def accuracies(n_heads, steps, match="width"):
+def accuracies(n_heads, steps, match="width", rate=0.005):
     """The share of right answers after training, from quality.csv: {g: a list, one a seed}.
 
-    match is "width", all other sizes equal, or "parameters", the MLP widened to as many as MHA's.
+    match is "width", all other sizes equal, or "parameters", the MLP widened to as many as MHA's;
+    rate the highest learning rate, where it is not 0.005 only of g = 2 and 1.
 
     >>> accuracies(n_heads=8, steps=1800)[1]
     [0.634, 0.628, 0.63, 0.63, 0.619]
     """
-    rows = pd.read_csv(data_path("results", "quality.csv")).query("kv_rank == 0")
+    rows = pd.read_csv(data_path("results", "quality.csv")).query("kv_rank == 0 and rate == @rate")
     rows = rows[rows["match"].isin([match, "both"])].query("step == steps == @steps")
     of_n = rows.query("n_heads == @n_heads").groupby("n_kv_heads")
     return of_n.accuracy.apply(list).to_dict()
 
 
-def latent_accuracies(steps):
+def latent_accuracies(steps, rate=0.005):
     """The share of right answers of models with MLA, n = 8: {kv_rank: a list, one a seed}.
 
-    They have no RoPE key, and all other sizes are those of `accuracies(8, steps)`.
+    They have no RoPE key, and all else is as in `accuracies(8, steps, rate=rate)`.
 
     >>> list(latent_accuracies(600))
     [16, 32]
     """
     rows = pd.read_csv(data_path("results", "quality.csv"))
-    rows = rows.query("kv_rank > 0 and step == steps == @steps")
+    rows = rows.query("kv_rank > 0 and rate == @rate and step == steps == @steps")
     return rows.groupby("kv_rank").accuracy.apply(list).to_dict()
 
 
@@ -75,7 +76,7 @@ def curves(n_heads, steps):
     [(50, 0.135), (100, 0.301)]
     """
     rows = pd.read_csv(data_path("results", "quality.csv"))
-    rows = rows.query("kv_rank == 0 and match != 'parameters'")
+    rows = rows.query("kv_rank == 0 and rate == 0.005 and match != 'parameters'")
     rows = rows.query("n_heads == @n_heads and steps == @steps")
     points = {g: [] for g in sorted(set(rows.n_kv_heads), reverse=True)}
     for (g, _), run in rows.groupby(["n_kv_heads", "seed"]):
