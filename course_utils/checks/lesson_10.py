@@ -13,7 +13,7 @@ from course_utils.attention import causal_mask, split_heads
 from course_utils.checks.compare import close
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import INF, drawn, interleaved_split, view_split
-from course_utils.experiments.memory import Watch
+from course_utils.experiments.memory import Watch, largest_tensor
 from course_utils.latent import MultiHeadLatentAttention
 from course_utils.rope import frequencies, rotate
 
@@ -33,6 +33,26 @@ def numbers(random, *shape, dtype=torch.float64):
 def join(*parts):
     """Parts of a row side by side."""
     return torch.cat(parts, dim=-1)
+
+
+def apart(x):
+    """Numbers 0, 2, 4, …, then 1, 3, 5, …: halves out of neighbours."""
+    return x.unflatten(-1, (-1, 2)).mT.flatten(-2)
+
+
+def as_halves(x, start):
+    """RoPE that pairs neighbours, 0 with 1, 2 with 3, …, and lays them out as halves."""
+    return rope(apart(x), start)
+
+
+def neighbours(x, start):
+    """RoPE that pairs neighbours, and leaves them where they are."""
+    return as_halves(x, start).unflatten(-1, (2, -1)).mT.flatten(-2)
+
+
+def along_heads(x, start):
+    """Positions counted along the axis in front of the tokens."""
+    return rope(x.transpose(-3, -2), start).transpose(-3, -2)
 
 
 # From x to what is cached, and to keys and values
@@ -76,14 +96,9 @@ class Made(NamedTuple):
         key = self.turned if key is None else key
         return join(plain, key.expand(-1, plain.shape[1], -1, -1))
 
-
-def normed(raw, key, gain):
-    """RMSNorm of the latent alone."""
-    return rms_norm(raw, gain.shape, gain, EPS), key
-
-
-def turned_from_start(key, start):
-    return rope(key, start)
+    def in_front(self, x):
+        """A row or keys with the RoPE key in front of the rest."""
+        return x.roll(self.key.shape[-1], -1)
 
 
 def latent_first(x, w_down, kv_rank):
@@ -92,82 +107,44 @@ def latent_first(x, w_down, kv_rank):
     return down[..., :kv_rank], down[:, None, :, kv_rank:]
 
 
-def up_from(latent, w_up):
-    return latent @ w_up.mT
-
-
-def head_by_head(up, n, head_dim):
-    """In each head first the key, then the value."""
-    heads = split_heads(up, n)
-    return heads[..., :head_dim], heads[..., head_dim:]
-
-
-def latent_turned(turn):
-    """RoPE on the latent before it is cached and expanded; turn(key, start) is the RoPE key."""
-
-    def wrong(*given):
-        start = given[-1]
-        return making(
-            norm=lambda raw, key, gain: (rope(normed(raw, key, gain)[0], start), key), turn=turn
-        )(*given)
-
-    return wrong
-
-
-def all_three(made):
-    return made.row(), made.keys(), made.values
-
-
-def making(
-    give=all_three, *, cut=latent_first, norm=normed, turn=turned_from_start, expand=up_from,
-    heads=head_by_head, from_raw=False,
-):  # fmt: skip
-    """A latent_kv; each step that is given is done so.
-
-    cut(x, w_down, kv_rank) are latent and RoPE key, norm(latent, key, gain) both after the norm,
-    turn(key, start) is the key turned, expand(latent, w_up) what becomes keys and values, from the
-    raw latent if so wanted, heads(up, n, head_dim) are these; give(made) comes back.
-    """
-
-    def wrong(x, w_down, gain, w_up, n_heads, head_dim, rope, start):
-        raw, key = cut(x, w_down, len(gain))
-        latent, key = norm(raw, key, gain)
-        up = expand(raw if from_raw else latent, w_up)
-        turned = turn(key, start)
-        return give(Made(raw, latent, key, turned, up, *heads(up, n_heads, head_dim), start))
-
-    return wrong
-
-
-def norming(how):
-    """A latent_kv with another norm of the latent: how(latent, gain)."""
-    return making(norm=lambda raw, key, gain: (how(raw, gain), key))
-
-
-def over_both(raw, key, gain):
-    """One norm over latent and RoPE key; the gain multiplies the latent."""
-    both = join(raw, key[:, 0])
-    both = rms_norm(both, both.shape[-1:], eps=EPS)
-    rank = len(gain)
-    return both[..., :rank] * gain, both[:, None, :, rank:]
-
-
 def key_first(x, w_down, kv_rank):
     """The first rows of w_down taken for the RoPE key's."""
     down, rope_dim = x @ w_down.mT, len(w_down) - kv_rank
     return down[..., rope_dim:], down[:, None, :, :rope_dim]
 
 
-def not_transposed(x, w_down, kv_rank):
-    """Weights taken for (d, kv_rank + rope_dim)."""
-    down = x @ w_down
+def normed_as_one(x, w_down, kv_rank):
+    """Both out of one norm over both, without a gain."""
+    down = x @ w_down.mT
+    down = rms_norm(down, down.shape[-1:], eps=EPS)
     return down[..., :kv_rank], down[:, None, :, kv_rank:]
 
 
-def up_normed(latent, w_up):
+def normed(raw, gain):
+    return rms_norm(raw, gain.shape, gain, EPS)
+
+
+def the_key(latent, key, start):
+    """The RoPE key turned, and the latent as it is."""
+    return latent, rope(key, start)
+
+
+def both_as_one(latent, key, start):
+    """RoPE over latent and RoPE key, as if they were one vector."""
+    row = rope(join(latent, key[:, 0]), start)
+    return row[..., : latent.shape[-1]], row[:, None, :, latent.shape[-1] :]
+
+
+def up_normed(raw, latent, w_up):
     """The norm behind the expansion, where the gain does not fit."""
-    up = latent @ w_up.mT
+    up = raw @ w_up.mT
     return rms_norm(up, up.shape[-1:], eps=EPS)
+
+
+def head_by_head(up, n, head_dim):
+    """In each head first the key, then the value."""
+    heads = split_heads(up, n)
+    return heads[..., :head_dim], heads[..., head_dim:]
 
 
 def value_first(up, n, head_dim):
@@ -182,58 +159,46 @@ def all_keys_first(up, n, head_dim):
     return split_heads(keys, n), split_heads(values, n)
 
 
-def all_values_first(up, n, head_dim):
-    """The values of all heads, then the keys of all."""
-    values, keys = up[..., : -n * head_dim], up[..., -n * head_dim :]
-    return split_heads(keys, n), split_heads(values, n)
+def making(
+    give=None, *, cut=latent_first, norm=normed, turn=the_key, heads=head_by_head,
+    expand=lambda raw, latent, w_up: latent @ w_up.mT, row=Made.row, keys=Made.keys,
+):  # fmt: skip
+    """A latent_kv; each step that is given is done so.
+
+    cut(x, w_down, kv_rank) are latent and RoPE key, norm(latent, gain) is the latent after it,
+    turn(latent, key, start) are both turned, expand(raw, latent, w_up) what becomes keys and
+    values, raw being the latent before its norm, heads(up, n, head_dim) are these; row(made) and
+    keys(made) come back with the values, or give(made) in place of all three.
+    """
+
+    def wrong(x, w_down, gain, w_up, n_heads, head_dim, rope, start):
+        raw, key = cut(x, w_down, len(gain))
+        latent, turned = turn(norm(raw, gain), key, start)
+        up = expand(raw, latent, w_up)
+        made = Made(raw, latent, key, turned, up, *heads(up, n_heads, head_dim), start)
+        return give(made) if give else (row(made), keys(made), made.values)
+
+    return wrong
+
+
+def turning_key(how):
+    """A latent_kv with how(key, start) for the RoPE key."""
+    return making(turn=lambda latent, key, start: (latent, how(key, start)))
 
 
 def cut_by(split):
-    """Heads made by another split_heads."""
+    """A latent_kv with heads made by another split_heads."""
 
     def heads(up, n, head_dim):
         both = split(up, n)
         return both[..., :head_dim], both[..., head_dim:]
 
-    return heads
+    return making(heads=heads)
 
 
-def neighbours(x, start):
-    """RoPE that pairs neighbours, 0 with 1, 2 with 3, …, and leaves them where they are."""
-    return rope(apart(x), start).unflatten(-1, (2, -1)).mT.flatten(-2)
-
-
-def apart(x):
-    """Numbers 0, 2, 4, …, then 1, 3, 5, …: halves out of neighbours."""
-    return x.unflatten(-1, (-1, 2)).mT.flatten(-2)
-
-
-def along_heads(x, start):
-    """Positions counted along the axis in front of the tokens."""
-    return rope(x.transpose(-3, -2), start).transpose(-3, -2)
-
-
-def whole_row(made):
-    """RoPE over latent and RoPE key, as if they were one vector."""
-    row = rope(join(made.latent, made.key[:, 0]), made.start)
-    return row, made.keys(key=row[:, None, :, made.latent.shape[-1] :]), made.values
-
-
-def whole_keys(made):
-    """RoPE over all numbers of each head's key; what is cached is right."""
-    return made.row(), rope(made.keys(key=made.key), made.start), made.values
-
-
-def key_per_head(made):
-    """The RoPE key cached once for each head."""
-    n = made.plain.shape[1]
-    row = join(made.latent, made.turned[:, 0].repeat(1, 1, n))
-    return row, made.keys(), made.values
-
-
-def merged(x):
-    """Heads (b, n, t, …) side by side."""
-    return x.transpose(1, 2).flatten(2)
+def plain_turned(made):
+    """Keys whose part without position is turned as well."""
+    return made.keys(plain=rope(made.plain, made.start))
 
 
 NORM = (
@@ -249,240 +214,169 @@ SPLIT = (
     "value: make (b, n, t, head_dim + value_dim) first, then cut the last axis."
 )
 PLACES = (
-    "A token's place is counted from the start of the sequence, not of this call: rope(…, start). "
+    "A token's place is counted from the start of the sequence, not of this call: rope(…, start)."
 )
 UNTURNED = "The latent carries no position, so that W_UK can be folded into the query."
 WITHOUT = (
     "The part that w_up makes carries no position: turned, it could not be left in the latent."
 )
-TURNLESS = "The first head_dim numbers of a query carry no position, nor do the latents they meet."
 PAIRS = (
     "The rope you are given makes a pair of number i and number i + rope_dim / 2. Use it as it is: "
     "neighbours are paired by other weights."
 )
 
 KV_MISTAKES = {
-    "the keys and values cached, head by head": Mistake(
-        making(lambda x: (join(x.keys(), x.values), x.keys(), x.values)),
-        f"That is all heads' keys and values, {COMPRESS}",
-    ),
-    "the keys and values cached, all heads in a row": Mistake(
-        making(lambda x: (join(merged(x.keys()), merged(x.values)), x.keys(), x.values)),
+    "the keys and values cached": Mistake(
+        making(row=lambda x: join(x.keys(), x.values)),
         f"That is all heads' keys and values, {COMPRESS}",
     ),
     "what w_up makes cached": Mistake(
-        making(lambda x: (x.up, x.keys(), x.values)),
-        f"That is after the expansion, {COMPRESS}",
+        making(row=lambda x: x.up), f"That is after the expansion, {COMPRESS}"
     ),
     "what w_up makes cached, with the RoPE key": Mistake(
-        making(lambda x: (x.row(latent=x.up), x.keys(), x.values)),
-        f"That is after the expansion, {COMPRESS}",
+        making(row=lambda x: x.row(latent=x.up)), f"That is after the expansion, {COMPRESS}"
     ),
     "no norm": Mistake(
-        making(norm=lambda raw, key, gain: (raw, key)),
+        making(norm=lambda raw, gain: raw),
         f"gain is never used. The latent goes through an RMSNorm: {NORM}",
     ),
     "a latent cached before its norm": Mistake(
-        making(lambda x: (x.row(latent=x.raw), x.keys(), x.values)),
+        making(row=lambda x: x.row(latent=x.raw)),
         "Keys and values are right, but who reads this cache would expand a raw latent, and get "
         "others: the norm is not done again. Cache the latent after its norm.",
     ),
     "keys and values made from the latent before its norm": Mistake(
-        making(from_raw=True),
+        making(expand=lambda raw, latent, w_up: raw @ w_up.mT),
         "What is cached is right, keys and values are not what a later step would make from it. "
         "Expand the latent after its norm.",
     ),
     "a norm without its gain": Mistake(
-        norming(lambda latent, gain: rms_norm(latent, gain.shape, eps=EPS)),
+        making(norm=lambda raw, gain: rms_norm(raw, gain.shape, eps=EPS)),
         f"After the norm each number is multiplied by a learned one, its gain: {NORM}",
     ),
-    "1 + gain in place of the gain": Mistake(
-        norming(lambda latent, gain: rms_norm(latent, gain.shape, 1 + gain, EPS)),
-        "That is how Gemma keeps its norms. DeepSeek's multiplies by the gain itself.",
-    ),
     "a LayerNorm": Mistake(
-        norming(lambda latent, gain: layer_norm(latent, gain.shape, gain, eps=EPS)),
+        making(norm=lambda raw, gain: layer_norm(raw, gain.shape, gain, eps=EPS)),
         "LayerNorm takes the mean away first, RMSNorm does not: it divides by the root of the mean "
         f"square. {NORM}",
     ),
     "a norm without the mean": Mistake(
-        norming(lambda latent, gain: latent / latent.norm(dim=-1, keepdim=True) * gain),
+        making(norm=lambda raw, gain: raw / raw.norm(dim=-1, keepdim=True) * gain),
         "You divided by the root of the sum of squares; √kv_rank is missing. RMSNorm takes the "
         "root of their mean.",
     ),
     "a norm without the root": Mistake(
-        norming(lambda latent, gain: latent / latent.square().mean(-1, keepdim=True) * gain),
+        making(norm=lambda raw, gain: raw / raw.square().mean(-1, keepdim=True) * gain),
         "You divided by the mean square. RMSNorm divides by its root: after it the numbers of a "
         "token are of size 1, whatever size they were.",
     ),
     "one norm over all tokens": Mistake(
-        norming(lambda latent, gain: latent / latent.square().mean().sqrt() * gain),
+        making(norm=lambda raw, gain: raw / raw.square().mean().sqrt() * gain),
         "You took one mean over everything, so a token's latent depends on the tokens beside it. "
         "Each token has its own: mean over the last axis, keepdim=True.",
     ),
-    "a norm over the tokens": Mistake(
-        norming(lambda latent, gain: latent / latent.square().mean(1, keepdim=True).sqrt() * gain),
-        "The mean runs over the tokens of a call, so chunks would change it. Take it over the "
-        "numbers of one token: the last axis.",
-    ),
     "one norm over latent and RoPE key": Mistake(
-        making(norm=over_both),
+        making(cut=normed_as_one, norm=lambda latent, gain: latent * gain),
         "The RoPE key has no norm, and must not change the latent's. Cut first, after kv_rank "
         f"numbers, then {NORM}",
     ),
     "the gain's norm asked of latent and RoPE key": Mistake(
-        making(norm=lambda raw, key, gain: (rms_norm(join(raw, key[:, 0]), gain.shape, gain), key)),
+        lambda x, w_down, gain, *rest: normed(x @ w_down.mT, gain),
         "gain has kv_rank numbers, w_down makes kv_rank + rope_dim. Cut first: the norm is the "
         "latent's alone.",
     ),
-    "the RoPE key normed too": Mistake(
-        making(
-            norm=lambda raw, key, gain: (
-                rms_norm(raw, gain.shape, gain, EPS),
-                rms_norm(key, key.shape[-1:], eps=EPS),
-            )
-        ),
-        "The latent is right. The RoPE key has no norm: it is turned, and cached so.",
-    ),
     "the norm behind the expansion": Mistake(
-        making(norm=lambda raw, key, gain: (raw, key), expand=up_normed),
+        making(norm=lambda raw, gain: raw, expand=up_normed),
         "gain has kv_rank numbers, so it is the latent's, and the latent is what is cached: norm "
         f"first, then expand. {NORM}",
     ),
     "the gain's norm behind the expansion": Mistake(
-        making(
-            norm=lambda raw, key, gain: (raw, (key, gain)),
-            turn=lambda both, start: both[0],
-            expand=lambda latent, w_up: rms_norm(latent @ w_up.mT, latent.shape[-1:], latent[0, 0]),
-        ),
+        lambda x, w_down, gain, w_up, *rest: normed(x @ w_down[: len(gain)].mT @ w_up.mT, gain),
         "gain has kv_rank numbers, what w_up makes has n · (head_dim + value_dim). The norm is the "
         "latent's: norm first, then expand.",
     ),
-    "the norm twice": Mistake(
-        norming(lambda latent, gain: normed(*2 * [normed(latent, None, gain)[0]], gain)[0]),
-        "The latent goes through its norm once: what was normed is cached, and expanded as it is.",
-    ),
     "RoPE on the latent too": Mistake(
-        latent_turned(rope),
+        making(turn=lambda latent, key, start: (rope(latent, start), rope(key, start))),
         f"{UNTURNED} Turn the RoPE key alone.",
     ),
-    "RoPE on the latent in place of the RoPE key": Mistake(
-        latent_turned(lambda key, start: key),
-        f"{UNTURNED} The last rope_dim numbers that w_down makes are what is turned.",
-    ),
-    "RoPE on the latent that is cached": Mistake(
-        making(lambda x: (x.row(latent=rope(x.latent, x.start)), x.keys(), x.values)),
-        f"Keys and values are right, and were made from a latent without a turn. {UNTURNED}",
-    ),
     "RoPE over latent and RoPE key as one": Mistake(
-        making(whole_row),
-        f"{UNTURNED} Cut the row first, and turn the RoPE key alone.",
+        making(turn=both_as_one), f"{UNTURNED} Cut the row first, and turn the RoPE key alone."
     ),
     "RoPE on the part without position too": Mistake(
-        making(lambda x: (x.row(), x.keys(plain=rope(x.plain, x.start)), x.values)),
-        f"{WITHOUT} Only the RoPE key is turned.",
+        making(keys=plain_turned), f"{WITHOUT} Only the RoPE key is turned."
     ),
     "RoPE on the part without position in place of the RoPE key": Mistake(
-        making(
-            lambda x: (x.row(), x.keys(plain=rope(x.plain, x.start)), x.values),
-            turn=lambda key, start: key,
-        ),
+        making(keys=plain_turned, turn=lambda latent, key, start: (latent, key)),
         f"{WITHOUT} It is the RoPE key that is turned, the last rope_dim numbers that w_down "
         "makes.",
     ),
     "RoPE over the whole key": Mistake(
-        making(whole_keys),
+        making(keys=lambda x: rope(x.keys(key=x.key), x.start)),
         f"{WITHOUT} Turn the RoPE key before you join it to the keys, and turn it alone.",
     ),
-    "the values turned": Mistake(
-        making(lambda x: (x.row(), x.keys(), rope(x.values, x.start))),
-        "Values are averaged, not compared: they have no position. Only the RoPE key is turned.",
-    ),
     "no RoPE": Mistake(
-        making(turn=lambda key, start: key),
+        turning_key(lambda key, start: key),
         "Then no key knows its place. rope(rope_key, start) turns the last rope_dim numbers that "
         "w_down makes, as (b, 1, t, rope_dim), before they are cached.",
     ),
     "a RoPE key cached before its turn": Mistake(
-        making(lambda x: (x.row(key=x.key), x.keys(), x.values)),
+        making(row=lambda x: x.row(key=x.key)),
         "The keys are right. But a row does not say later where its token stood: cache the RoPE "
         "key turned, as it stands in the keys.",
     ),
     "a RoPE key that is turned in the cache only": Mistake(
-        making(lambda x: (x.row(), x.keys(key=x.key), x.values)),
+        making(keys=lambda x: x.keys(key=x.key)),
         "What is cached is right. In the keys the same turned RoPE key belongs: turn it once, then "
         "use it in both places.",
     ),
-    "a RoPE key turned twice": Mistake(
-        making(lambda x: (x.row(), x.keys(key=rope(x.turned, x.start)), x.values)),
-        "What is cached is right. For the keys you turned it again: hand out the one that is "
-        "cached.",
-    ),
     "start left out": Mistake(
-        making(turn=lambda key, start: rope(key, 0)),
-        f"{PLACES}At 0 every chunk begins anew, and distances between chunks are wrong.",
+        turning_key(lambda key, start: rope(key, 0)),
+        f"{PLACES} At 0 every chunk begins anew, and distances between chunks are wrong.",
     ),
     "start counted from 1": Mistake(
-        making(turn=lambda key, start: rope(key, start + 1)),
-        f"{PLACES}The first token of this call stands at start itself.",
-    ),
-    "start taken for the end": Mistake(
-        making(turn=lambda key, start: rope(key, start - key.shape[-2])),
-        f"{PLACES}The first token of this call stands at start, and t are not to be taken away.",
+        turning_key(lambda key, start: rope(key, start + 1)),
+        f"{PLACES} The first token of this call stands at start itself.",
     ),
     "every token at the place of the first": Mistake(
-        making(turn=along_heads),
+        turning_key(along_heads),
         "rope counts along the axis before the last. Give it (b, 1, t, rope_dim), the heads in "
         "front of the tokens: rope_key[:, None], not [:, :, None].",
     ),
-    "neighbours turned as pairs": Mistake(making(turn=neighbours), PAIRS),
+    "neighbours turned as pairs": Mistake(turning_key(neighbours), PAIRS),
     "neighbours turned as pairs, and laid out as halves": Mistake(
-        making(turn=lambda key, start: rope(apart(key), start)),
+        turning_key(as_halves),
         f"That is what transformers does where rope_interleave is set. {PAIRS}",
     ),
     "a RoPE key cached for each head": Mistake(
-        making(key_per_head),
+        making(row=lambda x: join(x.latent, x.turned[:, 0].repeat(1, 1, x.plain.shape[1]))),
         "There is one RoPE key a token, and all heads read it: cache it once, kv_rank + rope_dim "
         "numbers in all. expand hands it to the heads, and copies nothing.",
     ),
     "the RoPE key left out of what is cached": Mistake(
-        making(lambda x: (x.latent, x.keys(), x.values)),
+        making(row=lambda x: x.latent),
         "The RoPE key cannot be made from the latent: it comes from x, and x is gone in the next "
         "step. Cache kv_rank + rope_dim numbers; in DeepSeek-V3 512 + 64, not 512.",
     ),
     "keys without the RoPE key": Mistake(
-        making(lambda x: (x.row(), x.plain, x.values)),
+        making(keys=lambda x: x.plain),
         "These keys know no place. Each is head_dim + rope_dim wide: join the shared RoPE key to "
         "every head's own part.",
     ),
     "the RoPE key nowhere": Mistake(
-        making(lambda x: (x.latent, x.plain, x.values)),
+        making(row=lambda x: x.latent, keys=lambda x: x.plain),
         "w_down makes kv_rank + rope_dim numbers, and you used kv_rank. The others are the RoPE "
         "key: turn it, cache it behind the latent, and join it to every head's key.",
     ),
     "the RoPE key cached in front of the latent": Mistake(
-        making(lambda x: (join(x.turned[:, 0], x.latent), x.keys(), x.values)),
+        making(row=lambda x: x.in_front(x.row())),
         "All is there, in another order: first the latent, then the RoPE key.",
     ),
     "the RoPE key in front of each key": Mistake(
-        making(
-            lambda x: (
-                x.row(),
-                join(x.turned.expand(-1, x.plain.shape[1], -1, -1), x.plain),
-                x.values,
-            )
-        ),
+        making(keys=lambda x: x.in_front(x.keys())),
         "In a key the part without position comes first, as in a query: else they are compared "
         "crosswise.",
     ),
     "the RoPE key in front, cached and in each key": Mistake(
-        making(
-            lambda x: (
-                join(x.turned[:, 0], x.latent),
-                join(x.turned.expand(-1, x.plain.shape[1], -1, -1), x.plain),
-                x.values,
-            )
-        ),
+        making(row=lambda x: x.in_front(x.row()), keys=lambda x: x.in_front(x.keys())),
         "All is there, in another order: first the latent, then the RoPE key; in a key first the "
         "part without position.",
     ),
@@ -491,14 +385,13 @@ KV_MISTAKES = {
         "w_down has first kv_rank rows for the latent, then rope_dim for the RoPE key.",
     ),
     "w_up split into all keys, then all values": Mistake(making(heads=all_keys_first), SPLIT),
-    "w_up split into all values, then all keys": Mistake(making(heads=all_values_first), SPLIT),
     "the value's rows of w_up in front of the key's": Mistake(making(heads=value_first), SPLIT),
     "heads interleaved": Mistake(
-        making(heads=cut_by(interleaved_split)),
+        cut_by(interleaved_split),
         f"A head is rows side by side, yours are every n-th one. {SPLIT}",
     ),
     "a split without a transpose": Mistake(
-        making(heads=cut_by(view_split)),
+        cut_by(view_split),
         "Your heads hold pieces of other tokens: view(b, t, n, -1) first, then transpose(1, 2); "
         "or split_heads of lesson 03.",
     ),
@@ -506,37 +399,17 @@ KV_MISTAKES = {
         making(lambda x: (x.row(), x.keys().transpose(1, 2), x.values.transpose(1, 2))),
         "Keys and values are (b, t, n, …), and the heads belong in front: transpose(1, 2).",
     ),
-    "keys and values side by side": Mistake(
-        making(lambda x: (x.row(), merged(x.keys()), merged(x.values))),
-        "The heads lie side by side. Give them an axis of their own: (b, n, t, …).",
-    ),
     "values, keys in place of keys, values": Mistake(
-        making(lambda x: (x.row(), x.values, x.keys())),
-        "The order is cached, keys, values.",
-    ),
-    "keys in place of values": Mistake(
-        making(lambda x: (x.row(), x.keys(), x.plain)),
-        "Each head's rows of w_up make head_dim numbers of a key, then value_dim of a value: "
-        "return those as values.",
-    ),
-    "keys and values left latents": Mistake(
-        making(lambda x: (x.row(), x.row()[:, None], x.latent[:, None])),
-        "That is what the absorbed form attends to. Here each head gets keys and values of its "
-        "own: latent @ w_up.mT makes them.",
+        making(lambda x: (x.row(), x.values, x.keys())), "The order is cached, keys, values."
     ),
     "an axis of heads in what is cached": Mistake(
-        making(lambda x: (x.row()[:, None], x.keys(), x.values)),
+        making(row=lambda x: x.row()[:, None]),
         "The numbers are right. A row belongs to a token and to no head: (b, t, kv_rank + "
         "rope_dim), without an axis of length 1.",
     ),
     "the row in two pieces": Mistake(
         making(lambda x: (x.latent, x.turned[:, 0], x.keys(), x.values)),
         "All numbers are right. Cache one row: torch.cat([latent, rope_key], dim=-1).",
-    ),
-    "the row in two pieces, one with an axis of heads": Mistake(
-        making(lambda x: (x.latent, x.turned, x.keys(), x.values)),
-        "All numbers are right. Cache one row: take the axis of length 1 off the RoPE key, "
-        "rope_key[:, 0], then torch.cat([latent, …], dim=-1).",
     ),
     "what is cached alone": Mistake(
         making(Made.row),
@@ -548,31 +421,26 @@ KV_MISTAKES = {
         "Both are right. Values are missing: the last value_dim numbers of each head in latent @ "
         "w_up.mT.",
     ),
-    "no keys": Mistake(
-        making(lambda x: (x.row(), x.values)),
-        "Both are right. Keys are missing: the first head_dim numbers of each head in latent @ "
-        "w_up.mT, and behind them the RoPE key.",
-    ),
     "nothing to cache": Mistake(
         making(lambda x: (x.keys(), x.values)),
         "Keys and values are right. Return in front of them what the next step needs to make them "
         "again: the row of latent and RoPE key.",
     ),
     "w_down not transposed": Mistake(
-        making(cut=not_transposed),
+        lambda x, w_down, *rest: x @ w_down,
         "Weights are laid out as nn.Linear keeps them, a row for each output: x @ w_down.mT.",
     ),
     "w_up not transposed": Mistake(
-        making(expand=lambda latent, w_up: latent @ w_up),
+        making(expand=lambda raw, latent, w_up: latent @ w_up),
         "Weights are laid out as nn.Linear keeps them, a row for each output: latent @ w_up.mT.",
     ),
     "one RoPE key where n are to be joined": Mistake(
-        making(lambda x: (x.row(), join(x.plain, x.turned), x.values)),
+        making(keys=lambda x: join(x.plain, x.turned)),
         "torch.cat stretches nothing. rope_key.expand(-1, n_heads, -1, -1) hands (b, 1, t, "
         "rope_dim) to all heads, without a copy.",
     ),
     "a RoPE key without an axis of heads": Mistake(
-        making(lambda x: (x.row(), join(x.plain, x.turned[:, 0]), x.values)),
+        making(keys=lambda x: join(x.plain, x.turned[:, 0])),
         "Each head's part is (b, n, t, head_dim), the RoPE key (b, t, rope_dim): give it an axis, "
         "[:, None], then expand it to n heads.",
     ),
@@ -587,43 +455,6 @@ def asked(b, n, t, s, head_dim, rope_dim, kv_rank, value_dim, dtype=torch.float6
     q = numbers(random, b, n, t, head_dim + rope_dim, dtype=dtype)
     cached = numbers(random, b, s, kv_rank + rope_dim, dtype=dtype)
     return q, cached, numbers(random, n * (head_dim + value_dim), kv_rank, dtype=dtype)
-
-
-# In a probe with as many tokens, what is made on the way is told by its size: n, s and the widths
-# of keys and latents are primes there, and w_up is smaller than n times the latents.
-LONG = 31
-NOTHING, KEYS, COPIES = (
-    "nothing for a single head",
-    "keys for single heads",
-    "latents copied for each head",
-)
-
-
-def score(fn, q, cached, w_up):
-    """The scores that fn gives; where they are right, also what it made for single heads."""
-    got = fn(q, cached, w_up, rope)
-    if got is None or got is ...:
-        return got
-    is_right = close(got, ladder.absorbed_scores(q, cached, w_up, rope))
-    told = is_right and cached.shape[1] >= LONG
-    return got, made_on_the_way(fn, q, cached, w_up) if told else NOTHING
-
-
-def made_on_the_way(fn, q, cached, w_up):
-    """NOTHING, or what no cache of latents is for: KEYS of heads, or a COPY for each head."""
-    (n, width), (s, row), kv_rank = (q.shape[1], q.shape[3]), cached.shape[1:], w_up.shape[1]
-    head_dim, both = width - (row - kv_rank), len(w_up) // n
-    sizes, stored = set(), set()
-
-    def see(x):
-        sizes.add(x.numel())
-        stored.add(x.untyped_storage().nbytes() // x.element_size())
-
-    with Watch(see), redirect_stdout(io.StringIO()):
-        fn(q, cached, w_up, rope)
-    if any(x and x % (s * w) == 0 for x in sizes for w in (head_dim, width, both)):
-        return KEYS
-    return COPIES if max(stored, default=0) >= n * s * kv_rank else NOTHING
 
 
 class Sizes(NamedTuple):
@@ -641,20 +472,89 @@ class Sizes(NamedTuple):
         """Of a query."""
         return self.head_dim + self.rope_dim
 
+    @property
+    def start(self):
+        """The place of the first query."""
+        return self.s - self.t
+
+
+def sizes(q, cached, w_up):
+    (n, t, width), (s, row), kv_rank = q.shape[1:], cached.shape[1:], w_up.shape[1]
+    return Sizes(n, t, s, width - (row - kv_rank), row - kv_rank, kv_rank)
+
+
+# In a probe with as many tokens, keys of heads are told by how many numbers they have: s and the
+# widths of a key, with its RoPE part, without it, or with the value behind it, are primes there.
+LONG = 31
+NOTHING, KEYS = "nothing for a single head", "keys for single heads"
+
+
+def score(fn, q, cached, w_up):
+    """The scores that fn gives; where they are right, also what it made for single heads."""
+    got = fn(q, cached, w_up, rope)
+    if got is None or got is ...:
+        return got
+    told = cached.shape[1] == LONG and close(got, ladder.absorbed_scores(q, cached, w_up, rope))
+    return got, KEYS if told and makes_keys(fn, q, cached, w_up) else NOTHING
+
+
+def makes_keys(fn, q, cached, w_up):
+    """Whether fn makes keys of heads on the way, of all at once or of one after the other."""
+    z, found = sizes(q, cached, w_up), []
+    widths = z.head_dim, z.width, len(w_up) // z.n
+
+    def see(x):
+        found.append(x.numel() > 0 and any(x.numel() % (z.s * w) == 0 for w in widths))
+
+    with Watch(see), redirect_stdout(io.StringIO()):
+        fn(q, cached, w_up, rope)
+    return any(found)
+
+
+def copies(fn):
+    """A remark on the memory an answer takes: whether it makes as much as copies of what is cached.
+
+    One query for each of 2 sequences, in float64: only copies of cached can exceed it.
+    """
+    q, cached, w_up = asked(2, 8, 1, 64, head_dim=4, rope_dim=4, kv_rank=12, value_dim=4)
+    with redirect_stdout(io.StringIO()):
+        made = largest_tensor(fn, q, cached, w_up, rope)
+    if made <= cached.nbytes:
+        return f"And no tensor on the way was larger than cached: {cached.nbytes:,} bytes here."
+    return (
+        "But you paid for the memory you wanted to save: on the way your function made a tensor of "
+        f"{made:,} bytes, {made // cached.nbytes} × the {cached.nbytes:,} bytes of cached. repeat "
+        "copies it for every head, and so does matmul with a cached[:, None] that it must stretch: "
+        "fold heads and queries into rows, (b, n · t, …), as in lesson 05."
+    )
+
+
+def heads_rows(w_up, z):
+    """The rows (n, head_dim + value_dim, kv_rank) of each head."""
+    return w_up.unflatten(0, (z.n, -1))
+
+
+def key_rows(w_up, z):
+    """W_UK (n, head_dim, kv_rank): in each head the first head_dim rows."""
+    return heads_rows(w_up, z)[:, : z.head_dim]
+
 
 def content_first(q, z):
     """The part of q without position, and the part to be turned."""
     return q[..., : z.head_dim], q[..., z.head_dim :]
 
 
-def rope_first(q, z):
-    """The same, the other way round."""
-    return q[..., z.rope_dim :], q[..., : z.rope_dim]
+def content_turned(q, z):
+    """The same, but that the part without position is turned."""
+    return rope(q[..., : z.head_dim], z.start), q[..., z.head_dim :]
 
 
-def key_rows(w_up, z):
-    """W_UK (n, head_dim, kv_rank): in each head the first head_dim rows."""
-    return w_up.unflatten(0, (z.n, -1))[:, : z.head_dim]
+def turned(x, z):
+    return rope(x, z.start)
+
+
+def as_it_is(x, z):
+    return x
 
 
 def latent_and_key(cached, z):
@@ -667,77 +567,50 @@ def against(rows, keys):
     return (rows.flatten(1, 2) @ keys.mT).unflatten(1, rows.shape[1:3])
 
 
-def together(content, position, z):
-    """Both sums of products, and one scale."""
-    return (content + position) / math.sqrt(z.width)
-
-
-def times(factor):
-    """Both sums, times factor(z)."""
-    return scoring(combine=lambda content, position, z: (content + position) * factor(z))
-
-
-def apart_by(scale, scale_rope):
-    """Each sum with a scale of its own."""
-    return scoring(
-        combine=lambda content, position, z: content * scale(z) + position * scale_rope(z)
-    )
-
-
 def scoring(
-    *, parts=content_first, rows=key_rows, absorb=torch.matmul, turn=None, read=latent_and_key,
-    combine=together, mask=causal_mask, fill=-INF, give=None,
+    *, parts=content_first, rows=key_rows, absorb=lambda content, rows, z: content @ rows,
+    turn=turned, read=latent_and_key, scale=lambda z: z.width**-0.5, scale_rope=None,
+    mask=causal_mask, fill=-INF, give=None,
 ):  # fmt: skip
     """An absorbed_scores; each step that is given is done so.
 
     parts(q, z) are content and position of the queries, z their Sizes; rows(w_up, z) what is
-    absorbed, absorb(content, rows) the result; turn(position, z) is the position turned, read(
-    cached, z) are latents and RoPE keys, combine(content, position, z) the scores of both sums;
-    fill stands where mask(t, s) is False; give(scores) comes back.
+    absorbed, absorb(content, rows, z) the result; turn(position, z) is the position turned,
+    read(cached, z) are latents and RoPE keys. The content's products are multiplied by scale(z),
+    the position's by scale_rope(z) if that is another; fill stands where mask(t, s) is False;
+    give(scores) comes back.
     """
 
     def wrong(q, cached, w_up, rope):
-        (n, t, width), (s, row), kv_rank = q.shape[1:], cached.shape[1:], w_up.shape[1]
-        z = Sizes(n, t, s, width - (row - kv_rank), row - kv_rank, kv_rank)
+        z = sizes(q, cached, w_up)
         content, position = parts(q, z)
         latents, keys = read(cached, z)
-        position = turn(position, z) if turn else rope(position, s - t)
-        sums = against(absorb(content, rows(w_up, z)), latents), against(position, keys)
-        scores = combine(*sums, z)
-        scores = scores.masked_fill(~mask(t, s), fill) if mask else scores
+        scores = against(absorb(content, rows(w_up, z), z), latents) * scale(z)
+        scores = scores + against(turn(position, z), keys) * (scale_rope or scale)(z)
+        scores = scores.masked_fill(~mask(z.t, z.s), fill) if mask else scores
         return give(scores) if give else scores
 
     return wrong
 
 
-def turning(start):
-    """Queries turned as if the first stood at start(z)."""
-    return scoring(turn=lambda x, z: rope(x, start(z)))
+def scaled(see, scale, scale_rope=None):
+    """The mistake of another scale, or of one for each part."""
+    return Mistake(scoring(scale=scale, scale_rope=scale_rope), f"{see} {SCALE}".lstrip())
 
 
-def all_keys_rows(w_up, z):
-    """The first n · head_dim rows."""
-    return w_up[: z.n * z.head_dim].unflatten(0, (z.n, -1))
+def placed(see, start):
+    """The mistake of queries turned as if the first stood at start(z)."""
+    return Mistake(scoring(turn=lambda x, z: rope(x, start(z))), f"{STARTS} {see}")
 
 
 def expanded(q, cached, w_up, rope):
     """Right, by way of the keys of all heads."""
-    (n, t, width), s, kv_rank = q.shape[1:], cached.shape[1], w_up.shape[1]
-    head_dim = width - (cached.shape[2] - kv_rank)
-    plain = split_heads(cached[..., :kv_rank] @ w_up.mT, n)[..., :head_dim]
-    keys = join(plain, cached[:, None, :, kv_rank:].expand(-1, n, -1, -1))
-    rotated = join(q[..., :head_dim], rope(q[..., head_dim:], s - t))
-    return (rotated @ keys.mT / width**0.5).masked_fill(~causal_mask(t, s), -INF)
-
-
-def copied(q, cached, w_up, rope):
-    """Right, but matmul copies the cached rows for every head."""
-    (n, t, width), s, kv_rank = q.shape[1:], cached.shape[1], w_up.shape[1]
-    head_dim = width - (cached.shape[2] - kv_rank)
-    absorbed = q[..., :head_dim] @ w_up.unflatten(0, (n, -1))[:, :head_dim]
-    rows = join(absorbed, rope(q[..., head_dim:], s - t))
-    keys = cached[:, None].expand(-1, n, -1, -1).contiguous()
-    return (rows @ keys.mT / width**0.5).masked_fill(~causal_mask(t, s), -INF)
+    z = sizes(q, cached, w_up)
+    latents, rope_keys = latent_and_key(cached, z)
+    plain = split_heads(latents @ w_up.mT, z.n)[..., : z.head_dim]
+    keys = join(plain, rope_keys[:, None].expand(-1, z.n, -1, -1))
+    scores = join(q[..., : z.head_dim], rope(q[..., z.head_dim :], z.start)) @ keys.mT
+    return (scores / math.sqrt(z.width)).masked_fill(~causal_mask(z.t, z.s), -INF)
 
 
 SCALE = (
@@ -750,6 +623,7 @@ ROWS = (
     "w_up has its rows head by head, and in each head the head_dim of the key, then those of the "
     "value: w_up.view(n, -1, kv_rank)[:, :head_dim]."
 )
+TURNLESS = "The first head_dim numbers of a query carry no position, nor do the latents they meet."
 
 SCORE_MISTAKES = {
     **drawn(
@@ -767,24 +641,12 @@ SCORE_MISTAKES = {
         "w_up instead, head_dim → kv_rank numbers: then it meets the latents as they are. (One "
         "einsum of all three may expand as well: do it in two.)",
     ),
-    "the latents copied for every head": Mistake(
-        copied,
-        "The numbers are right, but on the way the cached rows were copied for each of the n "
-        "heads. repeat does that, and so does matmul when it broadcasts (b, n, t, …) with (b, 1, "
-        "…), or flatten after expand. To a row that all heads read, n heads of t queries are "
-        "n · t queries: fold them, (b, n · t, …) @ cached.mT, as in lesson 05; or use einsum.",
-    ),
     "the values' rows absorbed": Mistake(
-        scoring(rows=lambda w_up, z: w_up.unflatten(0, (z.n, -1))[:, z.head_dim :]),
+        scoring(rows=lambda w_up, z: heads_rows(w_up, z)[:, z.head_dim :]),
         f"That is W_UV, which is folded into the output. Keys are made by W_UK: {ROWS}",
     ),
-    "the last head_dim rows of each head absorbed": Mistake(
-        scoring(rows=lambda w_up, z: w_up.unflatten(0, (z.n, -1))[:, -z.head_dim :]),
-        f"Those make the value, or a part of it. {ROWS}",
-    ),
-    "w_up split into all keys, then all values": Mistake(scoring(rows=all_keys_rows), ROWS),
-    "w_up split into all values, then all keys": Mistake(
-        scoring(rows=lambda w_up, z: w_up[-z.n * z.head_dim :].unflatten(0, (z.n, -1))), ROWS
+    "w_up split into all keys, then all values": Mistake(
+        scoring(rows=lambda w_up, z: w_up[: z.n * z.head_dim].unflatten(0, (z.n, -1))), ROWS
     ),
     "heads interleaved": Mistake(
         scoring(rows=lambda w_up, z: w_up.unflatten(0, (-1, z.n)).transpose(0, 1)[:, : z.head_dim]),
@@ -795,58 +657,52 @@ SCORE_MISTAKES = {
         f"All heads share a latent, but each has rows of its own in w_up. {ROWS}",
     ),
     "w_up absorbed whole": Mistake(
-        scoring(rows=lambda w_up, z: w_up.unflatten(0, (z.n, -1))),
+        scoring(rows=heads_rows),
         f"A head's rows are head_dim of the key and value_dim of the value; the query meets the "
         f"key's. {ROWS}",
     ),
     "W_UK absorbed the wrong way round": Mistake(
-        scoring(absorb=lambda content, rows: content @ rows.mT),
+        scoring(absorb=lambda content, rows, z: content @ rows.mT),
         "A key is W_UK c, so q · (W_UK c) = (W_UKᵀ q) · c. A query is a row here, and W_UKᵀ q is "
         "q @ W_UK: W_UK (head_dim, kv_rank) as it stands in w_up, without a transpose.",
     ),
     "nothing absorbed": Mistake(
-        scoring(absorb=lambda content, rows: content),
+        scoring(absorb=lambda content, rows, z: content),
         "A query has head_dim numbers, a latent kv_rank: they are not of one space, and where they "
         "happen to be equally long, the score means nothing. Multiply the query with W_UK first.",
     ),
-    "the scale of the latent space": Mistake(
-        times(lambda z: (z.kv_rank + z.rope_dim) ** -0.5),
-        f"You divided by √(kv_rank + rope_dim), the width after absorbing. {SCALE}",
+    "the scale of the latent space": scaled(
+        "You divided by √(kv_rank + rope_dim), the width after absorbing.",
+        lambda z: (z.kv_rank + z.rope_dim) ** -0.5,
     ),
-    "the scale of the latent": Mistake(
-        times(lambda z: z.kv_rank**-0.5), f"You divided by √kv_rank. {SCALE}"
+    "the scale of the latent": scaled("You divided by √kv_rank.", lambda z: z.kv_rank**-0.5),
+    "the scale of the part without position": scaled(
+        "You divided by √head_dim.", lambda z: z.head_dim**-0.5
     ),
-    "the scale of the part without position": Mistake(
-        times(lambda z: z.head_dim**-0.5), f"You divided by √head_dim. {SCALE}"
+    "content and position scaled apart": scaled(
+        "You divided one part by √head_dim, the other by √rope_dim.",
+        lambda z: z.head_dim**-0.5,
+        lambda z: z.rope_dim**-0.5,
     ),
-    "the scale of the RoPE part": Mistake(
-        times(lambda z: z.rope_dim**-0.5), f"You divided by √rope_dim. {SCALE}"
+    "content and position scaled apart, by the latent's width": scaled(
+        "You divided one part by √kv_rank, the other by √rope_dim.",
+        lambda z: z.kv_rank**-0.5,
+        lambda z: z.rope_dim**-0.5,
     ),
-    "content and position scaled apart": Mistake(
-        apart_by(lambda z: z.head_dim**-0.5, lambda z: z.rope_dim**-0.5),
-        f"You divided one part by √head_dim, the other by √rope_dim. {SCALE}",
+    "content scaled alone": scaled(
+        "The position's part is not scaled: / binds more tightly than +.",
+        lambda z: z.width**-0.5,
+        lambda z: 1,
     ),
-    "content and position scaled apart, by the latent's width": Mistake(
-        apart_by(lambda z: z.kv_rank**-0.5, lambda z: z.rope_dim**-0.5),
-        f"You divided one part by √kv_rank, the other by √rope_dim. {SCALE}",
+    "position scaled alone": scaled(
+        "The content's part is not scaled: / binds more tightly than +.",
+        lambda z: 1,
+        lambda z: z.width**-0.5,
     ),
-    "content scaled alone": Mistake(
-        apart_by(lambda z: z.width**-0.5, lambda z: 1),
-        f"The position's part is not scaled: / binds more tightly than +. {SCALE}",
-    ),
-    "position scaled alone": Mistake(
-        apart_by(lambda z: 1, lambda z: z.width**-0.5),
-        f"The content's part is not scaled: / binds more tightly than +. {SCALE}",
-    ),
-    "no scale": Mistake(times(lambda z: 1), SCALE),
-    "scores divided by head_dim + rope_dim": Mistake(
-        times(lambda z: 1 / z.width), f"The root is missing. {SCALE}"
-    ),
-    "scores divided by √(n · (head_dim + rope_dim))": Mistake(
-        times(lambda z: (z.n * z.width) ** -0.5), f"That is the width of all heads. {SCALE}"
-    ),
-    "scores times √(head_dim + rope_dim)": Mistake(
-        times(lambda z: z.width**0.5), f"You multiplied where scores are divided. {SCALE}"
+    "no scale": scaled("", lambda z: 1),
+    "scores divided by head_dim + rope_dim": scaled("The root is missing.", lambda z: 1 / z.width),
+    "scores divided by √(n · (head_dim + rope_dim))": scaled(
+        "That is the width of all heads.", lambda z: (z.n * z.width) ** -0.5
     ),
     "nothing hidden": Mistake(
         scoring(mask=None),
@@ -866,69 +722,49 @@ SCORE_MISTAKES = {
             scoring(fill=fill),
             "It is as good as hidden, but the scores asked for have -inf there: float('-inf').",
         )
-        for fill in (-1e4, -1e9, -1e30, *(torch.finfo(x).min for x in (torch.float32, torch.half)))
+        for fill in (-1e4, -1e9, torch.finfo(torch.float32).min)
     },
     "softmax already": Mistake(
         scoring(give=lambda scores: scores.softmax(-1)),
         "These are weights. Return the scores before the softmax.",
     ),
-    "scores of other sequences": Mistake(
-        scoring(read=lambda cached, z: latent_and_key(cached[:1].expand_as(cached), z)),
-        "Right for b = 1. Each sequence of the batch has rows of its own: leave axis 0 as it is.",
-    ),
     "no RoPE": Mistake(
-        scoring(turn=lambda x, z: x),
+        scoring(turn=as_it_is),
         f"The cached RoPE keys are turned, the queries are not. {STARTS} rope(…, s - t) turns "
         "their last rope_dim numbers.",
     ),
-    "queries at position 0": Mistake(
-        turning(lambda z: 0),
-        f"{STARTS} Only with an empty cache that is 0.",
+    "queries at position 0": placed("Only with an empty cache that is 0.", lambda z: 0),
+    "queries behind the last token": placed(
+        "The cached rows count the new tokens already.", lambda z: z.s
     ),
-    "queries behind the last token": Mistake(
-        turning(lambda z: z.s), f"{STARTS} The cached rows count the new tokens already."
+    "queries from the place of the last token on": placed(
+        "Right for t = 1 only.", lambda z: z.s - 1
     ),
-    "queries from the place of the last token on": Mistake(
-        turning(lambda z: z.s - 1), f"{STARTS} Right for t = 1 only."
-    ),
-    "queries at position t": Mistake(turning(lambda z: z.t), STARTS),
-    "queries one place too far back": Mistake(
-        turning(lambda z: z.s - z.t - 1), f"{STARTS} Places count from 0."
-    ),
-    "queries one place too far on": Mistake(
-        turning(lambda z: z.s - z.t + 1), f"{STARTS} Places count from 0."
-    ),
+    "queries one place too far back": placed("Places count from 0.", lambda z: z.start - 1),
+    "queries one place too far on": placed("Places count from 0.", lambda z: z.start + 1),
     "positions counted along the heads": Mistake(
-        scoring(turn=lambda x, z: along_heads(x, z.s - z.t)),
+        scoring(turn=lambda x, z: along_heads(x, z.start)),
         "rope counts along the axis before the last: give it (b, n, t, rope_dim), the heads in "
         "front of the tokens.",
     ),
-    "neighbours turned as pairs": Mistake(
-        scoring(turn=lambda x, z: neighbours(x, z.s - z.t)), PAIRS
-    ),
+    "neighbours turned as pairs": Mistake(scoring(turn=lambda x, z: neighbours(x, z.start)), PAIRS),
     "neighbours turned as pairs, and laid out as halves": Mistake(
-        scoring(turn=lambda x, z: rope(apart(x), z.s - z.t)),
+        scoring(turn=lambda x, z: as_halves(x, z.start)),
         f"That is what transformers does where rope_interleave is set. {PAIRS}",
     ),
     "RoPE on the part without position too": Mistake(
-        scoring(parts=lambda q, z: (rope(content_first(q, z)[0], z.s - z.t), q[..., z.head_dim :])),
-        f"{TURNLESS} Turn the last rope_dim numbers only.",
+        scoring(parts=content_turned), f"{TURNLESS} Turn the last rope_dim numbers only."
     ),
     "RoPE on the part without position alone": Mistake(
-        scoring(
-            parts=lambda q, z: (rope(content_first(q, z)[0], z.s - z.t), q[..., z.head_dim :]),
-            turn=lambda x, z: x,
-        ),
+        scoring(parts=content_turned, turn=as_it_is),
         f"{TURNLESS} Turn the last rope_dim numbers, and those only.",
     ),
     "RoPE over the whole query": Mistake(
-        scoring(parts=lambda q, z: content_first(rope(q, z.s - z.t), z), turn=lambda x, z: x),
+        scoring(parts=lambda q, z: content_first(turned(q, z), z), turn=as_it_is),
         f"{TURNLESS} Cut the query first, and turn its last rope_dim numbers.",
     ),
     "RoPE on the absorbed query too": Mistake(
-        lambda q, cached, w_up, rope: scoring(
-            absorb=lambda content, rows: rope(content @ rows, cached.shape[1] - q.shape[2])
-        )(q, cached, w_up, rope),
+        scoring(absorb=lambda content, rows, z: turned(content @ rows, z)),
         "The latents carry no position, so what meets them must not either. Turn the last "
         "rope_dim numbers of the query only.",
     ),
@@ -938,24 +774,8 @@ SCORE_MISTAKES = {
         ),
         "It was turned when it was cached. Turn the queries only.",
     ),
-    "the latents turned": Mistake(
-        scoring(
-            read=lambda cached, z: (rope(cached[..., : z.kv_rank], 0), cached[..., z.kv_rank :])
-        ),
-        "The latents carry no position: that is what the RoPE key is for. Read what is cached as "
-        "it is.",
-    ),
-    "the latents normed again": Mistake(
-        scoring(
-            read=lambda cached, z: (
-                rms_norm(cached[..., : z.kv_rank], (z.kv_rank,), eps=EPS),
-                cached[..., z.kv_rank :],
-            )
-        ),
-        "The latent was normed before it was cached. Read what is cached as it is.",
-    ),
     "the query's RoPE part taken from the front": Mistake(
-        scoring(parts=rope_first),
+        scoring(parts=lambda q, z: (q[..., z.rope_dim :], q[..., : z.rope_dim])),
         "A query has first head_dim numbers without position, then the rope_dim that are turned.",
     ),
     "the RoPE key taken from the front of what is cached": Mistake(
@@ -963,13 +783,9 @@ SCORE_MISTAKES = {
         "A cached row has first the latent, kv_rank numbers, then the RoPE key.",
     ),
     "content alone": Mistake(
-        scoring(combine=lambda content, position, z: content / math.sqrt(z.width)),
+        scoring(scale_rope=lambda z: 0),
         "The RoPE key takes no part, so a score does not know how far apart two tokens are. Add "
         "the turned part of the query times the cached RoPE key: 512 + 64 numbers in DeepSeek-V3.",
-    ),
-    "position alone": Mistake(
-        scoring(combine=lambda content, position, z: position / math.sqrt(z.width)),
-        "The latents take no part. Add what the absorbed query gives with them.",
     ),
     "heads and queries left in one axis": Mistake(
         scoring(give=lambda scores: scores.flatten(1, 2)),
@@ -1059,5 +875,6 @@ EXERCISES = {
             "q's own width, and put -inf where causal_mask(t, s) is False.",
         ),
         play=score,
+        remark=copies,
     ),
 }
