@@ -24,7 +24,7 @@ INF = float("inf")
 
 def kv(
     x, w_down, gain, w_up, n, h, rope, start, *,
-    norm=None, up=None, turn=None, key=None, plain=None, row=None, cut=None, kept=False,
+    norm=None, turn=None, key=None, plain=None, row=None, cut=None, kept=False,
 ):  # fmt: skip
     """A learner's latent_kv, with nn.functional's linear and views; each step may be another's.
 
@@ -34,7 +34,7 @@ def kv(
     raw, rope_key = linear(x, w_down).split([rank, rope_dim], dim=2)
     c = norm(raw, gain) if norm else rms_norm(raw, [rank], gain, 1e-6)
     k_rope = (turn or rope)(rope_key.view(b, 1, t, rope_dim), start)
-    made = up(c) if up else linear(c, w_up)
+    made = linear(c, w_up)
     if cut:
         k, v = cut(made)
     else:
@@ -402,9 +402,6 @@ KV_SLIPS = {
     "one norm over all tokens": kv_with(norm=lambda raw, gain: gain * raw / raw.pow(2).mean() ** 0.5),
     "no RoPE": kv_with(turn=lambda key, start: key),
     "start left out": lambda x, a, b, c, n, h, rope, start: kv(x, a, b, c, n, h, rope, 0),
-    "start counted from 1": lambda x, a, b, c, n, h, rope, start: kv(
-        x, a, b, c, n, h, rope, start + 1
-    ),
     "the RoPE key left out of what is cached": lambda *given: kv(
         *given, row=lambda c, k, v: c[..., : len(given[2])]
     ),
@@ -423,14 +420,10 @@ KV_SLIPS = {
     "RoPE on the part without position too": lambda x, w_down, gain, w_up, n, h, rope, start: kv(
         x, w_down, gain, w_up, n, h, rope, start, plain=lambda k: rope(k, start)
     ),
-    "the norm behind the expansion": lambda x, w_down, gain, w_up, n, h, rope, start: kv(
-        x, w_down, gain, w_up, n, h, rope, start,
-        norm=lambda raw, gain: raw,
-        up=lambda c: (lambda up: up / up.square().mean(-1, keepdim=True).sqrt())(c @ w_up.T),
+    "the norm behind the expansion": lambda x, w_down, gain, w_up, *rest: rms_norm(
+        linear(linear(x, w_down[: len(gain)]), w_up), [len(gain)], gain, 1e-6
     ),
     "what is cached alone": lambda *given: kv(*given)[0],
-    "no values": lambda *given: kv(*given)[:2],
-    "nothing to cache": lambda *given: list(kv(*given)[1:]),
     "values, keys in place of keys, values": lambda *given: [kv(*given)[i] for i in (0, 2, 1)],
     "w_down not transposed": lambda x, w_down, *rest: x @ w_down,
     "w_up not transposed": lambda x, w_down, gain, w_up, *rest: (

@@ -3,6 +3,7 @@
 import io
 import math
 from contextlib import redirect_stdout
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -135,22 +136,10 @@ def both_as_one(latent, key, start):
     return row[..., : latent.shape[-1]], row[:, None, :, latent.shape[-1] :]
 
 
-def up_normed(raw, latent, w_up):
-    """The norm behind the expansion, where the gain does not fit."""
-    up = raw @ w_up.mT
-    return rms_norm(up, up.shape[-1:], eps=EPS)
-
-
-def head_by_head(up, n, head_dim):
+def head_by_head(up, n, head_dim, split=split_heads):
     """In each head first the key, then the value."""
-    heads = split_heads(up, n)
+    heads = split(up, n)
     return heads[..., :head_dim], heads[..., head_dim:]
-
-
-def value_first(up, n, head_dim):
-    """In each head first the value, then the key."""
-    heads = split_heads(up, n)
-    return heads[..., -head_dim:], heads[..., :-head_dim]
 
 
 def all_keys_first(up, n, head_dim):
@@ -186,16 +175,6 @@ def turning_key(how):
     return making(turn=lambda latent, key, start: (latent, how(key, start)))
 
 
-def cut_by(split):
-    """A latent_kv with heads made by another split_heads."""
-
-    def heads(up, n, head_dim):
-        both = split(up, n)
-        return both[..., :head_dim], both[..., head_dim:]
-
-    return making(heads=heads)
-
-
 def plain_turned(made):
     """Keys whose part without position is turned as well."""
     return made.keys(plain=rope(made.plain, made.start))
@@ -213,16 +192,14 @@ SPLIT = (
     "w_up has its rows head by head, and in each head the head_dim of the key, then those of the "
     "value: make (b, n, t, head_dim + value_dim) first, then cut the last axis."
 )
-PLACES = (
-    "A token's place is counted from the start of the sequence, not of this call: rope(…, start)."
-)
+LAYOUT = "Weights are laid out as nn.Linear keeps them, a row for each output: multiply with .mT."
 UNTURNED = "The latent carries no position, so that W_UK can be folded into the query."
 WITHOUT = (
     "The part that w_up makes carries no position: turned, it could not be left in the latent."
 )
 PAIRS = (
     "The rope you are given makes a pair of number i and number i + rope_dim / 2. Use it as it is: "
-    "neighbours are paired by other weights."
+    "only weights made for it (rope_interleave, in transformers) want neighbours paired."
 )
 
 KV_MISTAKES = {
@@ -264,11 +241,6 @@ KV_MISTAKES = {
         "You divided by the root of the sum of squares; √kv_rank is missing. RMSNorm takes the "
         "root of their mean.",
     ),
-    "a norm without the root": Mistake(
-        making(norm=lambda raw, gain: raw / raw.square().mean(-1, keepdim=True) * gain),
-        "You divided by the mean square. RMSNorm divides by its root: after it the numbers of a "
-        "token are of size 1, whatever size they were.",
-    ),
     "one norm over all tokens": Mistake(
         making(norm=lambda raw, gain: raw / raw.square().mean().sqrt() * gain),
         "You took one mean over everything, so a token's latent depends on the tokens beside it. "
@@ -285,11 +257,6 @@ KV_MISTAKES = {
         "latent's alone.",
     ),
     "the norm behind the expansion": Mistake(
-        making(norm=lambda raw, gain: raw, expand=up_normed),
-        "gain has kv_rank numbers, so it is the latent's, and the latent is what is cached: norm "
-        f"first, then expand. {NORM}",
-    ),
-    "the gain's norm behind the expansion": Mistake(
         lambda x, w_down, gain, w_up, *rest: normed(x @ w_down[: len(gain)].mT @ w_up.mT, gain),
         "gain has kv_rank numbers, what w_up makes has n · (head_dim + value_dim). The norm is the "
         "latent's: norm first, then expand.",
@@ -330,11 +297,8 @@ KV_MISTAKES = {
     ),
     "start left out": Mistake(
         turning_key(lambda key, start: rope(key, 0)),
-        f"{PLACES} At 0 every chunk begins anew, and distances between chunks are wrong.",
-    ),
-    "start counted from 1": Mistake(
-        turning_key(lambda key, start: rope(key, start + 1)),
-        f"{PLACES} The first token of this call stands at start itself.",
+        "A token's place is counted from the start of the sequence, not of this call: else every "
+        "chunk begins anew, and distances between chunks are wrong. rope(…, start).",
     ),
     "every token at the place of the first": Mistake(
         turning_key(along_heads),
@@ -342,10 +306,7 @@ KV_MISTAKES = {
         "front of the tokens: rope_key[:, None], not [:, :, None].",
     ),
     "neighbours turned as pairs": Mistake(turning_key(neighbours), PAIRS),
-    "neighbours turned as pairs, and laid out as halves": Mistake(
-        turning_key(as_halves),
-        f"That is what transformers does where rope_interleave is set. {PAIRS}",
-    ),
+    "neighbours turned as pairs, and laid out as halves": Mistake(turning_key(as_halves), PAIRS),
     "a RoPE key cached for each head": Mistake(
         making(row=lambda x: join(x.latent, x.turned[:, 0].repeat(1, 1, x.plain.shape[1]))),
         "There is one RoPE key a token, and all heads read it: cache it once, kv_rank + rope_dim "
@@ -385,13 +346,12 @@ KV_MISTAKES = {
         "w_down has first kv_rank rows for the latent, then rope_dim for the RoPE key.",
     ),
     "w_up split into all keys, then all values": Mistake(making(heads=all_keys_first), SPLIT),
-    "the value's rows of w_up in front of the key's": Mistake(making(heads=value_first), SPLIT),
     "heads interleaved": Mistake(
-        cut_by(interleaved_split),
+        making(heads=partial(head_by_head, split=interleaved_split)),
         f"A head is rows side by side, yours are every n-th one. {SPLIT}",
     ),
     "a split without a transpose": Mistake(
-        cut_by(view_split),
+        making(heads=partial(head_by_head, split=view_split)),
         "Your heads hold pieces of other tokens: view(b, t, n, -1) first, then transpose(1, 2); "
         "or split_heads of lesson 03.",
     ),
@@ -416,24 +376,8 @@ KV_MISTAKES = {
         "This row is right, and the first half is done. Now expand: latent @ w_up.mT holds every "
         "head's key and value; cut it, and join the RoPE key to each key.",
     ),
-    "no values": Mistake(
-        making(lambda x: (x.row(), x.keys())),
-        "Both are right. Values are missing: the last value_dim numbers of each head in latent @ "
-        "w_up.mT.",
-    ),
-    "nothing to cache": Mistake(
-        making(lambda x: (x.keys(), x.values)),
-        "Keys and values are right. Return in front of them what the next step needs to make them "
-        "again: the row of latent and RoPE key.",
-    ),
-    "w_down not transposed": Mistake(
-        lambda x, w_down, *rest: x @ w_down,
-        "Weights are laid out as nn.Linear keeps them, a row for each output: x @ w_down.mT.",
-    ),
-    "w_up not transposed": Mistake(
-        making(expand=lambda raw, latent, w_up: latent @ w_up),
-        "Weights are laid out as nn.Linear keeps them, a row for each output: latent @ w_up.mT.",
-    ),
+    "w_down not transposed": Mistake(lambda x, w_down, *rest: x @ w_down, LAYOUT),
+    "w_up not transposed": Mistake(making(expand=lambda raw, latent, w_up: latent @ w_up), LAYOUT),
     "one RoPE key where n are to be joined": Mistake(
         making(keys=lambda x: join(x.plain, x.turned)),
         "torch.cat stretches nothing. rope_key.expand(-1, n_heads, -1, -1) hands (b, 1, t, "
@@ -569,15 +513,15 @@ def against(rows, keys):
 
 def scoring(
     *, parts=content_first, rows=key_rows, absorb=lambda content, rows, z: content @ rows,
-    turn=turned, read=latent_and_key, scale=lambda z: z.width**-0.5, scale_rope=None,
+    turn=turned, read=latent_and_key, square=lambda z: z.width, square_rope=None,
     mask=causal_mask, fill=-INF, give=None,
 ):  # fmt: skip
     """An absorbed_scores; each step that is given is done so.
 
     parts(q, z) are content and position of the queries, z their Sizes; rows(w_up, z) what is
     absorbed, absorb(content, rows, z) the result; turn(position, z) is the position turned,
-    read(cached, z) are latents and RoPE keys. The content's products are multiplied by scale(z),
-    the position's by scale_rope(z) if that is another; fill stands where mask(t, s) is False;
+    read(cached, z) are latents and RoPE keys. The content's products are divided by √square(z),
+    the position's by √square_rope(z) if that is another; fill stands where mask(t, s) is False;
     give(scores) comes back.
     """
 
@@ -585,17 +529,17 @@ def scoring(
         z = sizes(q, cached, w_up)
         content, position = parts(q, z)
         latents, keys = read(cached, z)
-        scores = against(absorb(content, rows(w_up, z), z), latents) * scale(z)
-        scores = scores + against(turn(position, z), keys) * (scale_rope or scale)(z)
+        scores = against(absorb(content, rows(w_up, z), z), latents) / square(z) ** 0.5
+        scores = scores + against(turn(position, z), keys) / (square_rope or square)(z) ** 0.5
         scores = scores.masked_fill(~mask(z.t, z.s), fill) if mask else scores
         return give(scores) if give else scores
 
     return wrong
 
 
-def scaled(see, scale, scale_rope=None):
+def scaled(see, square, square_rope=None):
     """The mistake of another scale, or of one for each part."""
-    return Mistake(scoring(scale=scale, scale_rope=scale_rope), f"{see} {SCALE}".lstrip())
+    return Mistake(scoring(square=square, square_rope=square_rope), f"{see} {SCALE}".lstrip())
 
 
 def placed(see, start):
@@ -658,7 +602,7 @@ SCORE_MISTAKES = {
     ),
     "w_up absorbed whole": Mistake(
         scoring(rows=heads_rows),
-        f"A head's rows are head_dim of the key and value_dim of the value; the query meets the "
+        "A head's rows are head_dim of the key and value_dim of the value; the query meets the "
         f"key's. {ROWS}",
     ),
     "W_UK absorbed the wrong way round": Mistake(
@@ -672,37 +616,25 @@ SCORE_MISTAKES = {
         "happen to be equally long, the score means nothing. Multiply the query with W_UK first.",
     ),
     "the scale of the latent space": scaled(
-        "You divided by √(kv_rank + rope_dim), the width after absorbing.",
-        lambda z: (z.kv_rank + z.rope_dim) ** -0.5,
+        "You divided by √(kv_rank + rope_dim), after absorbing.", lambda z: z.kv_rank + z.rope_dim
     ),
-    "the scale of the latent": scaled("You divided by √kv_rank.", lambda z: z.kv_rank**-0.5),
+    "the scale of the latent": scaled("You divided by √kv_rank.", lambda z: z.kv_rank),
     "the scale of the part without position": scaled(
-        "You divided by √head_dim.", lambda z: z.head_dim**-0.5
+        "You divided by √head_dim.", lambda z: z.head_dim
     ),
     "content and position scaled apart": scaled(
-        "You divided one part by √head_dim, the other by √rope_dim.",
-        lambda z: z.head_dim**-0.5,
-        lambda z: z.rope_dim**-0.5,
-    ),
-    "content and position scaled apart, by the latent's width": scaled(
-        "You divided one part by √kv_rank, the other by √rope_dim.",
-        lambda z: z.kv_rank**-0.5,
-        lambda z: z.rope_dim**-0.5,
+        "You divided each part by a root of its own.", lambda z: z.head_dim, lambda z: z.rope_dim
     ),
     "content scaled alone": scaled(
-        "The position's part is not scaled: / binds more tightly than +.",
-        lambda z: z.width**-0.5,
-        lambda z: 1,
+        "The position is not scaled: / binds more tightly than +.", lambda z: z.width, lambda z: 1
     ),
     "position scaled alone": scaled(
-        "The content's part is not scaled: / binds more tightly than +.",
-        lambda z: 1,
-        lambda z: z.width**-0.5,
+        "The content is not scaled: / binds more tightly than +.", lambda z: 1, lambda z: z.width
     ),
     "no scale": scaled("", lambda z: 1),
-    "scores divided by head_dim + rope_dim": scaled("The root is missing.", lambda z: 1 / z.width),
+    "scores divided by head_dim + rope_dim": scaled("The root is missing.", lambda z: z.width**2),
     "scores divided by √(n · (head_dim + rope_dim))": scaled(
-        "That is the width of all heads.", lambda z: (z.n * z.width) ** -0.5
+        "That is the width of all heads.", lambda z: z.n * z.width
     ),
     "nothing hidden": Mistake(
         scoring(mask=None),
@@ -734,23 +666,15 @@ SCORE_MISTAKES = {
         "their last rope_dim numbers.",
     ),
     "queries at position 0": placed("Only with an empty cache that is 0.", lambda z: 0),
-    "queries behind the last token": placed(
-        "The cached rows count the new tokens already.", lambda z: z.s
-    ),
+    "queries behind the last token": placed("s counts the new tokens already.", lambda z: z.s),
     "queries from the place of the last token on": placed(
         "Right for t = 1 only.", lambda z: z.s - 1
     ),
     "queries one place too far back": placed("Places count from 0.", lambda z: z.start - 1),
     "queries one place too far on": placed("Places count from 0.", lambda z: z.start + 1),
-    "positions counted along the heads": Mistake(
-        scoring(turn=lambda x, z: along_heads(x, z.start)),
-        "rope counts along the axis before the last: give it (b, n, t, rope_dim), the heads in "
-        "front of the tokens.",
-    ),
     "neighbours turned as pairs": Mistake(scoring(turn=lambda x, z: neighbours(x, z.start)), PAIRS),
     "neighbours turned as pairs, and laid out as halves": Mistake(
-        scoring(turn=lambda x, z: as_halves(x, z.start)),
-        f"That is what transformers does where rope_interleave is set. {PAIRS}",
+        scoring(turn=lambda x, z: as_halves(x, z.start)), PAIRS
     ),
     "RoPE on the part without position too": Mistake(
         scoring(parts=content_turned), f"{TURNLESS} Turn the last rope_dim numbers only."
@@ -783,7 +707,7 @@ SCORE_MISTAKES = {
         "A cached row has first the latent, kv_rank numbers, then the RoPE key.",
     ),
     "content alone": Mistake(
-        scoring(scale_rope=lambda z: 0),
+        scoring(turn=lambda x, z: 0 * x),
         "The RoPE key takes no part, so a score does not know how far apart two tokens are. Add "
         "the turned part of the query times the cached RoPE key: 512 + 64 numbers in DeepSeek-V3.",
     ),
@@ -792,19 +716,13 @@ SCORE_MISTAKES = {
         "All numbers are right, on three axes. Give the heads theirs back: (b, n, t, s).",
     ),
     "rows (n, t) read as (t, n)": Mistake(
-        scoring(
-            give=lambda x: x.flatten(1, 2).unflatten(1, (x.shape[2], x.shape[1])).transpose(1, 2)
-        ),
+        scoring(give=lambda x: x.reshape(x.transpose(1, 2).shape).transpose(1, 2)),
         "You folded the heads before the queries, and unfolded the queries before the heads: "
         "view(b, n, t, s) is all.",
     ),
     "the heads in front of the batch": Mistake(
         scoring(give=lambda scores: scores.transpose(0, 1)),
         "That is (n, b, t, s). The batch stays in front: torch.stack(…, dim=1).",
-    ),
-    "scores laid out (b, n, s, t)": Mistake(
-        scoring(give=lambda scores: scores.mT),
-        "Rows belong to queries, columns to keys: (b, n, t, s).",
     ),
 }
 
