@@ -24,7 +24,7 @@ INF = float("inf")
 
 def kv(
     x, w_down, gain, w_up, n, h, rope, start, *,
-    norm=None, turn=None, key=None, plain=None, row=None, cut=None, kept=False,
+    norm=None, turn=None, plain=None, row=None, cut=None, kept=False,
 ):  # fmt: skip
     """A learner's latent_kv, with nn.functional's linear and views; each step may be another's.
 
@@ -41,7 +41,7 @@ def kv(
         k, v = made.view(b, t, n, -1).transpose(1, 2).tensor_split([h], dim=3)
     k = plain(k) if plain else k
     cached = torch.concat([raw if kept else c, k_rope.squeeze(1)], dim=2)
-    k = torch.concat([k, (key or k_rope).repeat(1, n, 1, 1)], dim=3)
+    k = torch.concat([k, k_rope.repeat(1, n, 1, 1)], dim=3)
     return (row(cached, k, v) if row else cached), k, v
 
 
