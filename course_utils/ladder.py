@@ -280,7 +280,7 @@ def latent_kv(x, w_down, gain, w_up, n_heads, head_dim, rope, start):
     latent = torch.nn.functional.rms_norm(down[..., :kv_rank], (kv_rank,), gain, eps=1e-6)
     rope_key = rope(down[:, None, :, kv_rank:], start)  # (b, 1, t, rope_dim): one for all heads
     cached = torch.cat([latent, rope_key[:, 0]], dim=-1)
-    heads = library.split_heads(latent @ w_up.mT, n_heads)  # (b, n, t, head_dim + value_dim)
+    heads = split_heads(latent @ w_up.mT, n_heads)  # (b, n, t, head_dim + value_dim)
     keys = torch.cat([heads[..., :head_dim], rope_key.expand(-1, n_heads, -1, -1)], dim=-1)
     return cached, keys, heads[..., head_dim:]
 

@@ -121,6 +121,11 @@ def normed_as_one(x, w_down, kv_rank):
     return down[..., :kv_rank], down[:, None, :, kv_rank:]
 
 
+def normed_heads(up, n, head_dim):
+    """All that w_up makes out of one norm, then cut."""
+    return head_by_head(rms_norm(up, up.shape[-1:], eps=EPS), n, head_dim)
+
+
 def normed(raw, gain):
     return rms_norm(raw, gain.shape, gain, EPS)
 
@@ -255,6 +260,11 @@ KV_MISTAKES = {
         lambda x, w_down, gain, *rest: normed(x @ w_down.mT, gain),
         "gain has kv_rank numbers, w_down makes kv_rank + rope_dim. Cut first: the norm is the "
         "latent's alone.",
+    ),
+    "the norm behind the expansion, without its gain": Mistake(
+        making(norm=lambda raw, gain: raw, heads=normed_heads),
+        "The norm is the latent's, and it is cached after it: norm first, with its gain, then "
+        "expand.",
     ),
     "the norm behind the expansion": Mistake(
         lambda x, w_down, gain, w_up, *rest: normed(x @ w_down[: len(gain)].mT @ w_up.mT, gain),
