@@ -36,7 +36,7 @@ def main():
 
 
 def family():
-    """Every model that is trained: (n_heads, n_kv_heads, kv_rank, match, rate, steps, seed), in order.
+    """Every model: (n_heads, n_kv_heads, kv_rank, match, rate, steps, seed), in order.
 
     >>> next(family()), len(list(family()))
     ((8, 8, 0, 'both', 0.005, 600, 0), 200)

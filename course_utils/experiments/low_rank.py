@@ -10,7 +10,7 @@ import copy
 
 import torch
 
-from course_utils.attention import merge_heads, split_heads
+from course_utils.attention import merge_heads
 
 
 def kept(rows):
@@ -96,34 +96,3 @@ def keys(model, ids):
         after.append(merge_heads(rope(k, 0)).flatten(0, 1))
         x, _ = layer(x, None, rope)
     return before, after
-
-
-class Nearest:
-    """A cache that gives back the nearest keys in some directions w (g·h, r), all heads together.
-
-    It is for one call, all tokens at once.
-    """
-
-    n_tokens = 0
-
-    def __init__(self, w):
-        self.w = w
-
-    def append(self, k, v):
-        return split_heads(merge_heads(k) @ self.w @ self.w.T, k.shape[1]), v
-
-
-@torch.no_grad()
-def foretold(model, ids, before=None, after=None):
-    """How many next words a `Decoder` foretells, 0 to 1, with the nearest keys in place of its own.
-
-    ids (b, s); before, after: directions (g·h, r) for each layer, of its keys before RoPE or after.
-    """
-    if before:
-        model = copy.deepcopy(model)
-        for layer, w in zip(model.layers, before, strict=True):
-            weight = layer.self_attn.k_proj.weight
-            weight.copy_(w @ (w.T @ weight))
-    caches = [Nearest(w) for w in after] if after else None
-    logits, _ = model(ids[:, :-1], caches)
-    return (logits.argmax(dim=-1) == ids[:, 1:]).double().mean().item()
