@@ -45,7 +45,7 @@ def stored(name):
     """The row of quality.csv that belongs to a checkpoint: its n, g, seed, accuracy and loss."""
     n, g, seed, length = map(int, re.findall(r"\d+", f"{name}-600")[:4])
     rows = qualities().query(
-        f"step == steps == {length} and match != 'parameters' and kv_rank == 0"
+        f"step == steps == {length} and match != 'parameters' and kv_rank == 0 and rate == 0.005"
     )
     (row,) = rows.query(f"n_heads == {n} and n_kv_heads == {g} and seed == {seed}").itertuples()
     return row

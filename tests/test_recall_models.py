@@ -1,6 +1,7 @@
 """Laws of makers.recall_models and experiments.results: the tables and models that are shipped are what it makes."""
 
 import re
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -33,7 +34,7 @@ def table(name):
 
 def test_quality_has_a_curve_of_five_seeds_of_every_model():
     rows = table("quality")
-    columns = "task,n_heads,n_kv_heads,kv_rank,match,steps,seed,step,accuracy,loss"
+    columns = "task,n_heads,n_kv_heads,kv_rank,match,rate,steps,seed,step,accuracy,loss"
     assert ",".join(rows.columns) == columns
     assert set(rows.task) == {"recall"}
     for match in ("width", "parameters"):
@@ -43,9 +44,11 @@ def test_quality_has_a_curve_of_five_seeds_of_every_model():
     assert {g: len(x) for g, x in accuracies(32, 600).items()} == dict.fromkeys(
         (32, 16, 8, 4, 2, 1), 5
     )
-    found = rows[["n_heads", "n_kv_heads", "kv_rank", "match", "steps", "seed"]].drop_duplicates()
+    found = rows[
+        ["n_heads", "n_kv_heads", "kv_rank", "match", "rate", "steps", "seed"]
+    ].drop_duplicates()
     assert list(found.itertuples(index=False, name=None)) == list(family())
-    assert list(rows.step * 12 / rows.steps) == list(range(1, 13)) * 120
+    assert list(rows.step * 12 / rows.steps) == list(range(1, 13)) * 200
 
 
 def test_conversion_has_five_seeds_of_everything():
@@ -63,7 +66,7 @@ def test_accuracies_and_curves_are_those_of_the_table():
     """Row by row, as a reader would look them up."""
     ends, ways = {}, {}
     for row in table("quality").itertuples():
-        of_600 = (row.n_heads, row.steps, row.kv_rank) == (8, 600, 0)
+        of_600 = (row.n_heads, row.steps, row.kv_rank, row.rate) == (8, 600, 0, 0.005)
         if of_600 and row.match in ("parameters", "both") and row.step == 600:
             ends.setdefault(row.n_kv_heads, []).append(row.accuracy)
         if of_600 and row.match in ("width", "both"):
@@ -71,10 +74,17 @@ def test_accuracies_and_curves_are_those_of_the_table():
             way.append((row.step, row.accuracy))
     assert accuracies(8, 600, "parameters") == ends
     assert curves(8, 600) == {g: list(seeds.values()) for g, seeds in ways.items()}
-    for steps in (600, 1800):
-        rows = table("quality").query(f"kv_rank > 0 and step == steps == {steps}")
-        for kv_rank, seeds in latent_accuracies(steps).items():
+    for rate, steps in product((0.005, 0.01, 0.02), (600, 1800)):
+        rows = table("quality").query(
+            f"n_heads == 8 and rate == {rate} and step == steps == {steps}"
+        )
+        for kv_rank, seeds in latent_accuracies(steps, rate).items():
             assert seeds == list(rows[rows.kv_rank == kv_rank].accuracy) and len(seeds) == 5
+        for g, seeds in accuracies(8, steps, rate=rate).items():
+            heads = rows[
+                (rows.kv_rank == 0) & (rows.n_kv_heads == g) & (rows.match != "parameters")
+            ]
+            assert seeds == list(heads.accuracy) and len(seeds) == 5
     assert list(curves(32, 600)) == [32, 16, 8, 4, 2, 1]
     for g, runs in curves(8, 1800).items():
         assert [run[-1][1] for run in runs] == accuracies(8, 1800)[g]
@@ -174,9 +184,9 @@ def elsewhere(tmp_path, monkeypatch):
         (tmp_path / folder).mkdir(parents=True)
     trained = []
 
-    def training(model, steps, seed, watch=lambda step, loss: None):
+    def training(model, steps, seed, watch=lambda step, loss: None, rate=0.005):
         size = vars(model.attention).get("kv_rank") or model.attention.n_kv_heads
-        trained.append((size, model.ffn[0].out_features, steps, seed))
+        trained.append((size, model.ffn[0].out_features, rate, steps, seed))
         for step in range(1, steps + 1):
             watch(step, 3.0)
         model.answer.bias.data.fill_(steps + seed)
@@ -201,10 +211,10 @@ def test_quality_trains_and_writes_what_is_shipped(elsewhere):
     path = folder / "results" / "quality.csv"
     expected = table("quality").assign(accuracy=0.5, loss=2.0)
     pd.testing.assert_frame_equal(pd.read_csv(path), expected)
-    assert path.read_text().splitlines()[1] == "recall,8,8,0,both,600,0,50,0.500,2.000"
+    assert path.read_text().splitlines()[1] == "recall,8,8,0,both,0.005,600,0,50,0.500,2.000"
     assert trained == [
-        (kv_rank or g, widened(n, g) if match == "parameters" else 128, steps, seed)
-        for n, g, kv_rank, match, steps, seed in family()
+        (kv_rank or g, widened(n, g) if match == "parameters" else 128, rate, steps, seed)
+        for n, g, kv_rank, match, rate, steps, seed in family()
     ]
 
 
@@ -232,11 +242,11 @@ def test_quality_goes_on_where_it_was_stopped(elsewhere, monkeypatch):
     folder, _ = elsewhere
     whole, calls = recall_models.learning_curve, []
 
-    def third_is_stopped(model, steps, seed):
+    def third_is_stopped(model, steps, seed, rate):
         calls.append(seed)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return whole(model, steps, seed)
+        return whole(model, steps, seed, rate=rate)
 
     monkeypatch.setattr(recall_models, "learning_curve", third_is_stopped)
     monkeypatch.setattr(recall_models, "family", lambda: list(family())[:4])
@@ -259,7 +269,7 @@ def test_conversion_trains_and_writes_what_is_shipped(elsewhere, monkeypatch):
     expected = table("conversion").assign(accuracy=0.5, loss=2.0)
     pd.testing.assert_frame_equal(pd.read_csv(folder / "results" / "conversion.csv"), expected)
     assert trained == [
-        (g, 128, {0.05: 30, 0.1: 60}[share], 1000 + seed)
+        (g, 128, 0.005, {0.05: 30, 0.1: 60}[share], 1000 + seed)
         for _, g, _, share, seed in conversion_runs()
         if share
     ]
