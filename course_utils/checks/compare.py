@@ -129,8 +129,14 @@ def wrong_parts(names, got, expected):
 
 
 def gaps(got, expected):
-    """How far apart the numbers of two tensors of one shape are; nan where only one is a number."""
-    return (got.detach().double() - expected.detach().double()).abs()
+    """How far apart the numbers of two tensors of one shape are; nan where only one is a number.
+
+    >>> gaps(torch.tensor([-torch.inf, -torch.inf, 3]), torch.tensor([-torch.inf, 1, 1]))
+    tensor([0., inf, 2.], dtype=torch.float64)
+    """
+    got, expected = got.detach().double(), expected.detach().double()
+    same = (got == expected) | (got.isnan() & expected.isnan())  # infinities have no difference
+    return (got - expected).abs().masked_fill(same, 0)
 
 
 def shapes(names, values):

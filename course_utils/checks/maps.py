@@ -60,7 +60,6 @@ def beside(name, yours, library):
         alt = f"Heat maps: the library's {listed([(name, library)])}, "
         return maps, alt + f"yours {tuple(yours.shape)}."
     where = gaps(yours, library).nan_to_num(torch.inf)
-    where[torch.isnan(yours.double()) & torch.isnan(library.double())] = 0
     first = np.unravel_index(where.argmax().item(), library.shape)
     at, (row, column) = first[:-2], ((0, *first)[-2], first[-1])
     differs, here = table(where[at]) > TOLERANCE, name + f"[{', '.join(map(str, at))}]" * bool(at)
