@@ -300,7 +300,7 @@ def absorbed_scores(q, cached, w_up, rope):
     (b, n, t, width), s, kv_rank = q.shape, cached.shape[1], w_up.shape[1]
     head_dim = width - (cached.shape[2] - kv_rank)
     w_uk = w_up.unflatten(0, (n, -1))[:, :head_dim]  # (n, head_dim, kv_rank): the keys' rows
-    absorbed = q[..., :head_dim] @ w_uk  # (b, n, t, kv_rank)
+    absorbed = torch.einsum("bnth,nhc->bntc", q[..., :head_dim], w_uk)
     turned = rope(q[..., head_dim:], s - t)
     rows = torch.cat([absorbed, turned], dim=-1).flatten(1, 2)  # n heads of t queries: n · t
     scores = (rows @ cached.mT / width**0.5).view(b, n, t, s)

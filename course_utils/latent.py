@@ -54,10 +54,12 @@ class MultiHeadLatentAttention(nn.Module):
     The parts are named as in DeepSeek's checkpoints. q_rank=None makes queries of x itself,
     value_dim=None is head_dim. forward: x (b, t, d), a `LatentCache` and a rotation
     `rope(x, start)` of (b, heads, t, rope_dim), both optional → output (b, t, d), weights
-    (b, n, t, s). It is `expanded` until something is cached, then `absorbed`: the same numbers.
+    (b, n, t, s). It is `expanded` until something is cached, then `absorbed`: the same numbers,
+    with fewer flop if few tokens are new.
 
     Raises ValueError if a size is less than 1; rope_dim may be 0, for a layer without positions.
-    Source: DeepSeek-V2, arXiv 2405.04434, section 2.1 and appendix C.
+    Source: DeepSeek-V2, arXiv 2405.04434, sections 2.1 and 3.1.2, appendix C; without YaRN, by
+    which DeepSeek's own models turn more slowly and enlarge scores.
 
     >>> layer = MultiHeadLatentAttention(d_model=12, n_heads=6, head_dim=5, kv_rank=8, rope_dim=2)
     >>> layer.kv_b_proj.weight.shape, layer(torch.zeros(1, 3, 12))[1].shape
@@ -95,7 +97,7 @@ class MultiHeadLatentAttention(nn.Module):
         return torch.cat([q, rope(q_rope, start) if rope else q_rope], dim=-1)
 
     def rows(self, x, start=0, rope=None):
-        """What is cached of x (b, t, d): latent and rotated key, (b, t, kv_rank + rope_dim)."""
+        """What is cached of x (b, t, d), by equations 9 and 15: (b, t, kv_rank + rope_dim)."""
         latent, k_rope = self.kv_a_proj_with_mqa(x).tensor_split([self.kv_rank], dim=-1)
         if rope:
             k_rope = rope(k_rope[:, None], start)[:, 0]  # a head of its own, the only one
@@ -108,7 +110,7 @@ class MultiHeadLatentAttention(nn.Module):
         return q, cache.append(rows) if cache else rows
 
     def expanded(self, x, cache=None, rope=None):
-        """Make every head's keys and values of the latents, then attend: equations 9 to 11."""
+        """Make all heads' keys and values of the latents, then attend: equations 10, 11, 17-19."""
         q, rows = self.seen(x, cache, rope)
         latent, k_rope = rows.tensor_split([self.kv_rank], dim=-1)
         k, v = split_heads(self.kv_b_proj(latent), self.n_heads).split(self.up_parts, dim=-1)
@@ -125,11 +127,13 @@ class MultiHeadLatentAttention(nn.Module):
         up = self.kv_b_proj.weight.unflatten(0, (self.n_heads, -1))
         w_uk, w_uv = up.split(self.up_parts, dim=1)  # (n, head_dim or value_dim, kv_rank)
         q, q_rope = q.split(self.key_parts, dim=-1)
-        q = torch.cat([q @ w_uk, q_rope], dim=-1)
+        q = torch.einsum("bnth,nhc->bntc", q, w_uk)  # q @ w_uk would copy w_uk for each of b
+        q = torch.cat([q, q_rope], dim=-1)
         scale = (rows.shape[-1] / sum(self.key_parts)) ** 0.5  # attention divides by √(width of q)
         key = rows[:, None]
         output, weights = causal_attention(scale * q, key, key[..., : self.kv_rank])
-        return self.o_proj(merge_heads(output @ w_uv.mT)), weights
+        output = torch.einsum("bntc,nvc->bntv", output, w_uv)
+        return self.o_proj(merge_heads(output)), weights
 
     def forward(self, x, cache=None, rope=None):
         form = self.absorbed if cache and cache.n_tokens else self.expanded

@@ -1,5 +1,6 @@
 """Latent attention: both forms are one, with a cache and without, and what transformers computes."""
 
+from copy import deepcopy
 from functools import partial
 
 import pytest
@@ -12,7 +13,7 @@ from transformers.models.deepseek_v3 import modeling_deepseek_v3 as v3
 
 from course_utils.attention import attention
 from course_utils.decoder import Decoder
-from course_utils.experiments.memory import largest_tensor
+from course_utils.experiments.memory import Watch, largest_tensor
 from course_utils.geometry import model
 from course_utils.latent import LatentCache, MultiHeadLatentAttention
 from course_utils.rope import frequencies, rotate, rotate_neighbours
@@ -179,6 +180,39 @@ def test_absorbed_makes_no_head_s_keys():
         assert largest_tensor(lambda: layer.absorbed(x, cache, turning(4))) == rows < per_head
         cache.n_tokens = 390
         assert largest_tensor(lambda: layer.expanded(x, cache, turning(4))) >= per_head
+
+
+def test_decoding_copies_neither_rows_nor_weights():
+    layer, made = drawn(0, 7, 6, 16, 20, 4), []
+    cache = LatentCache(12, 20, 4, 40, torch.float64)  # many users, and not full
+    with torch.no_grad():
+        layer(tokens(layer, 12, 9), cache, turning(4))
+        there = {x.untyped_storage().data_ptr() for x in (cache.rows, *layer.parameters())}
+        with Watch(lambda x: made.append(x.untyped_storage())):
+            layer(tokens(layer, 12, 1), cache, turning(4))
+    largest = max(x.nbytes() for x in made if x.data_ptr() not in there)
+    assert largest < 12 * 10 * 20 * 8  # the latents of what is cached
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 2e-2), (torch.float16, 2e-3)])
+def test_both_forms_keep_what_half_precision_can(dtype, tolerance):
+    layer = drawn(0, 7, 3, 5, 11, 4, value_dim=6).to(dtype)
+    x = tokens(layer, 2, 8).to(dtype)
+    expected, _ = deepcopy(layer).double().expanded(x.double(), rope=turning(4))
+    for form in (layer.expanded, layer.absorbed):
+        error = (form(x, rope=turning(4))[0].double() - expected).abs().max()
+        assert error < tolerance * expected.abs().max()
+
+
+def test_both_forms_have_the_same_gradients():
+    layer = drawn(0, 7, 3, 5, 11, 4, value_dim=6, q_rank=8)
+    x, rope = tokens(layer, 2, 8), turning(4)
+    gradients = [
+        torch.autograd.grad(form(x, rope=rope)[0].square().sum(), list(layer.parameters()))
+        for form in (layer.expanded, layer.absorbed)
+    ]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, **EXACT)
 
 
 def test_a_rotation_of_neighbours_is_complex_multiplication():

@@ -26,7 +26,7 @@ class Undrawn(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if getattr(function, "__module__", "") == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
+            return kwargs["tensor"]
         return function(*args, **(kwargs or {}))
 
 
