@@ -147,6 +147,12 @@ def head_by_head(up, n, head_dim, split=split_heads):
     return heads[..., :head_dim], heads[..., head_dim:]
 
 
+def value_first(up, n, head_dim):
+    """In each head first the value, then the key."""
+    heads = split_heads(up, n)
+    return heads[..., -head_dim:], heads[..., :-head_dim]
+
+
 def all_keys_first(up, n, head_dim):
     """The keys of all heads, then the values of all."""
     keys, values = up[..., : n * head_dim], up[..., n * head_dim :]
@@ -356,6 +362,10 @@ KV_MISTAKES = {
         "w_down has first kv_rank rows for the latent, then rope_dim for the RoPE key.",
     ),
     "w_up split into all keys, then all values": Mistake(making(heads=all_keys_first), SPLIT),
+    "a head's value before its key": Mistake(
+        making(heads=value_first),
+        f"You took the first rows of each head for its value. {SPLIT}",
+    ),
     "heads interleaved": Mistake(
         making(heads=partial(head_by_head, split=interleaved_split)),
         f"A head is rows side by side, yours are every n-th one. {SPLIT}",
@@ -598,6 +608,10 @@ SCORE_MISTAKES = {
     "the values' rows absorbed": Mistake(
         scoring(rows=lambda w_up, z: heads_rows(w_up, z)[:, z.head_dim :]),
         f"That is W_UV, which is folded into the output. Keys are made by W_UK: {ROWS}",
+    ),
+    "a head's last rows absorbed": Mistake(
+        scoring(rows=lambda w_up, z: heads_rows(w_up, z)[:, -z.head_dim :]),
+        f"These are the last rows of each head. {ROWS}",
     ),
     "w_up split into all keys, then all values": Mistake(
         scoring(rows=lambda w_up, z: w_up[: z.n * z.head_dim].unflatten(0, (z.n, -1))), ROWS
