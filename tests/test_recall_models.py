@@ -99,12 +99,12 @@ def test_shares_have_three_digits(name):
 def test_a_model_with_a_latent_trained_again_is_as_good_as_the_table_says():
     torch.manual_seed(0)
     model = RecallModel(8)
-    model.attention = MultiHeadLatentAttention(64, 8, 8, kv_rank=16, rope_dim=0)
-    train(model, 600, seed=0)
-    seeds = latent_accuracies(600)[16]
+    model.attention = MultiHeadLatentAttention(64, 8, 8, kv_rank=32, rope_dim=0)
+    train(model, 600, seed=0, rate=0.01)
+    seeds = latent_accuracies(600, rate=0.01)[32]
     spread = max(seeds) - min(seeds)
     assert min(seeds) - spread < evaluate(model)[0] < max(seeds) + spread
-    assert not any(min(seeds) - spread < x < max(seeds) + spread for x in accuracies(8, 600)[1])
+    assert max(seeds) + spread < min(accuracies(8, 600)[8])  # or this would prove nothing
 
 
 def test_a_model_trained_again_is_as_good_as_the_table_says():
@@ -287,7 +287,7 @@ def test_conversion_goes_on_where_it_was_stopped(elsewhere, monkeypatch):
     recall_models.convert_all()
     more = "".join(f"recall,8,1,random,0.1,{seed},0.500,2.000\n" for seed in (2, 3, 4))
     assert path.read_text() == before + more
-    assert trained == [(1, 128, 60, 1002), (1, 128, 60, 1003), (1, 128, 60, 1004)]
+    assert trained == [(1, 128, 0.005, 60, seed) for seed in (1002, 1003, 1004)]
     recall_models.convert_all()
     assert path.read_text() == before + more
 
