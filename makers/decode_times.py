@@ -2,12 +2,13 @@
 
 python -m makers.decode_times    (make bench)
 
-On one thread of the CPU two tables, on a GPU, where torch can use one, three:
+On one thread of the CPU two tables, on a GPU, where torch can use one, four:
 
 decode   a step of one layer's attention in every form
 parts    of `decode_attention`, each on its own; on the CPU
 prefill  a whole prompt's attention in one layer; on the GPU
 steps    whole steps of a decoder, for more and more users; on the GPU
+latent   a step of one layer with MLA, and with what it replaces; on the GPU
 
 A row's `run` says how it was called: "calls", one by one from Python, or "graph", a CUDA graph in
 which they follow each other without Python. b batch, n query heads, g key/value heads, h head_dim,
@@ -30,13 +31,17 @@ from tqdm import tqdm
 
 from course_utils import attention as library
 from course_utils import data_path
+from course_utils.attention import causal_mask
 from course_utils.decoder import Decoder
 from course_utils.experiments.decode_times import (
     FORMS,
     REPEATED,
+    absorbed,
+    as_rows,
     bandwidth,
     cold_caches,
     enable_gqa,
+    expanded,
     gqa_kernels,
     parts,
     peak,
@@ -87,13 +92,18 @@ def flex(n_tokens, where):
     return {"FlexAttention, compiled": lambda q, k, v: compiled(q, k, v, **options)}
 
 
-def time_graph(form, n_heads, n_kv_heads, head_dim, n_tokens, dtype, batch):
-    """Milliseconds of a form in a CUDA graph that calls it on one cache after the other: quartiles.
+def cold(shape, n_heads, dtype, most=64, n_new=1, width=None, kept=2):
+    """Queries (b, n, n_new, width) and `cold_caches` of a shape (b, g, s, h); width None is h.
 
     The caches are together larger than what the card keeps near its processors.
     """
-    caches = cold_caches((batch, n_kv_heads, n_tokens, head_dim), dtype, "cuda", most=64)
-    q = torch.ones(batch, n_heads, 1, head_dim, dtype=dtype, device="cuda")
+    b, *_, h = shape
+    q = torch.ones(b, n_heads, n_new, width or h, dtype=dtype, device="cuda")
+    return q, cold_caches(shape, dtype, "cuda", most, kept)
+
+
+def time_graph(form, q, caches):
+    """Milliseconds of a form in a CUDA graph, called on one cache after the other: quartiles."""
     replay = graph(lambda: [form(q, *cache) for cache in caches])
     return tuple(ms / len(caches) for ms in time_call(replay))
 
@@ -161,9 +171,10 @@ def decode_lines_gpu(dtype):
                 if s > 1 and (g == 8 or "Flex" not in form):  # that is compiled anew for a shape
                     check(function, g, s, dtype)
                 calls = time_forms({form: function}, N, g, H, s, dtype, "cuda", batch=b)
-                kernel = longest_kernel(function, g, s, b, dtype)
+                shape = b, g, s, H
+                kernel = longest_kernel(function, *cold(shape, N, dtype, most=1))
                 yield from lines(calls, dtype, N, g, s, b, kernel=kernel)
-                in_graph = {form: time_graph(function, N, g, H, s, dtype, b)}
+                in_graph = {form: time_graph(function, *cold(shape, N, dtype))}
                 yield from lines(in_graph, dtype, N, g, s, b, "graph", kernel=kernel)
             except RuntimeError as fault:  # it does not fit, or this kernel takes no such shape
                 tell(f"{form}, g = {g}, b = {b}, s = {s:,}", fault)
@@ -181,12 +192,10 @@ def check(form, g, s, dtype):
         raise RuntimeError(f"off by {error:.3f} of the result")
 
 
-def longest_kernel(form, g, s, b, dtype):
+def longest_kernel(form, q, caches):
     """The name of the kernel that takes longest in one call."""
-    q = torch.ones(b, N, 1, H, dtype=dtype, device="cuda")
-    k, v = cold_caches((b, g, s, H), dtype, "cuda", most=1)[0]
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-        form(q, k, v)
+        form(q, *caches[0])
         torch.cuda.synchronize()
     kernels = [x for x in profiled.events() if x.device_type == torch.autograd.DeviceType.CUDA]
     return max(kernels, key=lambda x: x.time_range.elapsed_us()).name[:120] if kernels else ""
@@ -231,6 +240,33 @@ def step_lines(dtype):
                     for run, times in time_steps(model, b, s, how):
                         times = {form + how: times}
                         yield from lines(times, dtype, N, g, s, b, run, of["head_dim"], **more)
+
+
+def latent_lines(dtype):
+    """Steps of t new tokens in one layer with DeepSeek-V3's sizes: MLA, and what it replaces."""
+    b, s, kv_rank, rope_dim = 32, 4096, 512, 64
+    rows = {"shape": (b, 1, s, kv_rank + rope_dim), "kept": 1}
+    for n, t in cells("latent", (16, 32, 64, 128), (1, 2)):
+        mask = causal_mask(t, s).to("cuda") if t > 1 else None
+        w_up = torch.randn(n * 2 * H, kv_rank, dtype=dtype, device="cuda") / kv_rank**0.5
+        forms = [  # name, heads with keys in memory, function, what it is called on
+            ("absorbed", 1, partial(absorbed, kv_rank=kv_rank), rows),
+            ("absorbed, SDPA", 1, lambda q, c, mask: as_rows(q, c, c[..., :kv_rank], mask), rows),
+            ("expanded", n, partial(expanded, w_up=w_up), rows | {"width": H + rope_dim}),
+        ]
+        for form, g in product(("SDPA, enable_gqa", "SDPA, groups as rows"), (n, 8, 1)):
+            forms.append((form, g, FORMS[form], {"shape": (b, g, s, H)}))
+        for form, g, function, given in forms:
+            function = partial(function, mask=mask)
+            made = partial(cold, n_heads=n, dtype=dtype, n_new=t, **given)
+            more = {"n_new": t, "kv_rank": kv_rank if given.get("kept") else 0}
+            try:
+                kernel = longest_kernel(function, *made(most=1))
+                in_graph = {form: time_graph(function, *made())}
+                yield from lines(in_graph, dtype, n, g, s, b, "graph", kernel=kernel, **more)
+            except RuntimeError as fault:  # it does not fit
+                tell(f"{form}, n = {n}, g = {g}, t = {t}", fault)
+            torch.cuda.empty_cache()
 
 
 def decoder(sizes, n_kv_heads, dtype, where="cuda"):
@@ -333,6 +369,7 @@ def main(where=None):
             "decode": decode_lines_gpu(half),
             "steps": step_lines(half),
             "prefill": prefill_lines(half),
+            "latent": latent_lines(half),
         }
     else:
         tables = {"parts": part_lines(), "decode": decode_lines_cpu()}

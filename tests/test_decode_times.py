@@ -11,12 +11,19 @@ from torch.overrides import TorchFunctionMode
 
 from course_utils import attention as library
 from course_utils import data_path
-from course_utils.attention import attention, causal_attention, decode_attention
-from course_utils.cost import decode_bytes, decode_flop, step_time
+from course_utils.attention import (
+    attention,
+    causal_attention,
+    causal_mask,
+    decode_attention,
+    merge_heads,
+)
+from course_utils.cost import decode_bytes, decode_flop, expanded_flop, latent_flop, step_time
 from course_utils.decoder import Decoder
 from course_utils.experiments import decode_times, results
 from course_utils.experiments.memory import largest_tensor
 from course_utils.kv_cache import KVCache
+from course_utils.latent import LatentCache, MultiHeadLatentAttention
 from makers import decode_times as maker
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -24,11 +31,14 @@ ALL = decode_times.FORMS | decode_times.REPEATED
 XEON, EPYC, H200 = "intel-xeon-processor-16-cores-avx512", "amd-epyc-2-cores", "nvidia-h200"
 TABLES = [
     ("decode", EPYC), ("decode", XEON), ("parts", XEON),
-    *((what, H200) for what in ("decode", "steps", "prefill")),
+    *((what, H200) for what in ("decode", "steps", "prefill", "latent")),
 ]  # fmt: skip
 FIRST = "hardware,torch,dtype,n_heads,n_kv_heads,head_dim,batch,n_tokens,form,run".split(",")
 TIMES, LAST = ["low_ms", "median_ms", "high_ms"], ["bandwidth_gb_s", "peak_tflop_s"]
-OWN = {"steps": ["n_weights", "n_layers"]}  # columns of one table only
+OWN = {  # columns of one table only
+    "steps": ["n_weights", "n_layers"],
+    "latent": ["n_new", "kv_rank"],
+}
 CELL = FIRST[2:]
 EVERY_G = [32, 16, 8, 4, 2, 1]
 SIZE = {"float32": 4, "bfloat16": 2}
@@ -61,6 +71,45 @@ def test_all_forms_give_the_same(form, dtype):
     tolerance = 1e-6 if dtype == torch.float32 else 2e-2
     output = ALL[form](q, k, v)
     torch.testing.assert_close(output.double(), expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("form", ["SDPA, enable_gqa", "SDPA, groups as rows"])
+@pytest.mark.parametrize("g", [8, 2, 1])
+def test_the_last_tokens_do_not_see_what_comes_later(form, g):
+    q, k, v = qkv(g=g, t=3)
+    close(ALL[form](q, k, v, causal_mask(3, 7)), causal_attention(q, k, v)[0])
+
+
+@pytest.mark.parametrize("t", [1, 2, 5])
+@pytest.mark.parametrize(
+    "n, head_dim, kv_rank, rope_dim, value_dim", [(6, 5, 8, 2, 7), (1, 3, 2, 4, 3)]
+)
+def test_mla_s_forms_are_those_of_its_layer(t, n, head_dim, kv_rank, rope_dim, value_dim):
+    """Over a cache with room behind it, whose rows lie apart."""
+    torch.manual_seed(0)
+    sizes = {"d_model": 12, "n_heads": n, "head_dim": head_dim, "kv_rank": kv_rank}
+    layer = MultiHeadLatentAttention(**sizes, rope_dim=rope_dim, value_dim=value_dim).double()
+    cache = LatentCache(2, kv_rank, rope_dim, max_tokens=9, dtype=torch.float64)
+    x = torch.randn(2, 7, 12, dtype=torch.float64)
+    with torch.no_grad():
+        expected = layer.expanded(x)[0][:, -t:]
+        q, rows = layer.queries(x)[:, :, -t:], cache.append(layer.rows(x))[:, None]
+        w_up = layer.kv_b_proj.weight
+        mask = causal_mask(t, 7) if t > 1 else None
+        output = decode_times.expanded(q, rows, w_up, mask)
+        close(layer.o_proj(merge_heads(output)), expected)
+        w_uk, w_uv = w_up.unflatten(0, (n, -1)).split([head_dim, value_dim], dim=1)
+        q = torch.cat([q[..., :head_dim] @ w_uk, q[..., head_dim:]], dim=-1)
+        q = q * ((kv_rank + rope_dim) / (head_dim + rope_dim)) ** 0.5
+        output = decode_times.absorbed(q, rows, kv_rank, mask)
+        close(layer.o_proj(merge_heads(output @ w_uv.mT)), expected)
+        close(decode_times.as_rows(q, rows, rows[..., :kv_rank], mask), output)
+
+
+def test_only_the_expanded_form_makes_more_than_the_cache():
+    q, rows, w_up = torch.ones(1, 12, 1, 18), torch.ones(1, 1, 300, 18), torch.ones(12 * 13, 16)
+    assert largest_tensor(decode_times.absorbed, q, rows, 16) == rows.nbytes
+    assert largest_tensor(decode_times.expanded, q[..., :7], rows, w_up) == 300 * 12 * 13 * 4
 
 
 def test_mha_has_nothing_to_repeat():
@@ -362,9 +411,12 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 def assert_same_cells(table, expected):
-    pd.testing.assert_frame_equal(
-        table[CELL].reset_index(drop=True), expected[CELL].reset_index(drop=True)
-    )
+    of_both = (x[cell(expected)].reset_index(drop=True) for x in (table, expected))
+    pd.testing.assert_frame_equal(*of_both)
+
+
+def cell(table):
+    return [column for column in (*CELL, "n_new") if column in table]
 
 
 def assert_columns(what, table):
@@ -413,7 +465,7 @@ class Elsewhere(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def test_on_a_gpu_three_tables_are_those_that_are_shipped(run, monkeypatch):
+def test_on_a_gpu_four_tables_are_those_that_are_shipped(run, monkeypatch):
     """The forms run on meta tensors; what does not fit into 100 GB, or a kernel, is left out."""
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     checked, compiled = set(), lambda *x: decode_times.enable_gqa(*x)
@@ -441,9 +493,9 @@ def test_on_a_gpu_three_tables_are_those_that_are_shipped(run, monkeypatch):
             time_call=timed_call,
             graph=lambda function: function,
             check=lambda form, g, s, dtype: checked.add((form, g)),
-            longest_kernel=lambda form, g, s, b, dtype: f"{g} {s} {b}",
+            longest_kernel=lambda form, q, caches: "{3} {4} {2}".format(*caches.shape),
         )
-    assert set(tables) == {"decode", "prefill", "steps"}
+    assert set(tables) == {"decode", "prefill", "steps", "latent"}
     for what, table in tables.items():
         assert_columns(what, table)
         assert_same_cells(table, shipped(what, H200))
@@ -468,10 +520,18 @@ def test_a_graph_calls_a_form_on_one_cache_after_the_other(monkeypatch):
     seen = []
     form = lambda q, k, v: seen.append((q.shape, k.shape, k.data_ptr(), v.data_ptr()))  # noqa: E731
     with Elsewhere("cpu"):
-        times = maker.time_graph(form, 6, 2, 8, 16, torch.bfloat16, 3)
+        times = maker.time_graph(form, *maker.cold((3, 2, 16, 8), 6, torch.bfloat16))
     assert times == (1, 2, 3)
     assert len(seen) == 5 and {x[:2] for x in seen} == {((3, 6, 1, 8), (3, 2, 16, 8))}
     assert len({place for x in seen for place in x[2:]}) == 10
+
+
+def test_a_latent_cache_is_cold_too(monkeypatch):
+    """Of 2 · 18 · 16 bytes, three times: rows, and neither K nor V."""
+    monkeypatch.setattr(decode_times, "COLD", 5 * 3 * 2 * 18 * 16)
+    with Elsewhere("cpu"):
+        q, caches = maker.cold((3, 1, 16, 18), 6, torch.bfloat16, n_new=2, width=7, kept=1)
+    assert q.shape == (3, 6, 2, 7) and caches.shape == (5, 1, 3, 1, 16, 18)
 
 
 def test_a_graph_is_captured_once_its_kernels_are_warm(monkeypatch):
@@ -542,7 +602,8 @@ def test_the_kernel_named_is_the_longest(kernels, longest, monkeypatch):
     seen = []
     with Elsewhere("meta"):
         form = lambda *x: seen.extend(x)  # noqa: E731
-        assert maker.longest_kernel(form, 4, 9, 3, torch.float16) == longest
+        given = maker.cold((3, 4, 9, 128), 32, torch.float16, most=1)
+        assert maker.longest_kernel(form, *given) == longest
     assert [x.shape for x in seen] == [(3, 32, 1, 128), (3, 4, 9, 128), (3, 4, 9, 128)]
 
 
@@ -607,6 +668,17 @@ def least(what, row):
         return 0
     if what == "parts":  # K or V
         return step_time(n_bytes / 2, n_flop / 2, *speeds)
+    if what == "latent":
+        v3 = {"n_heads": n, "kv_rank": 512, "rope_dim": 64, "n_tokens": s}
+        if row.form == "expanded":
+            n_flop = b * expanded_flop(head_dim=h, value_dim=h, **v3)
+        elif row.kv_rank:
+            n_flop = b * row.n_new * latent_flop(**v3)
+        else:
+            n_flop *= row.n_new
+        if row.kv_rank:
+            n_bytes = 2 * b * s * (512 + 64)
+        return step_time(n_bytes, n_flop, *speeds)
     if what == "prefill":  # s queries, and each sees half of the tokens
         return step_time(n_bytes, n_flop * (s + 1) / 2, *speeds)
     if what != "steps":
@@ -620,7 +692,7 @@ def test_no_step_is_faster_than_its_machine(what, machine):
     """But for 3 %: on the H200 attention reads faster than the sum that measured its bandwidth."""
     table = shipped(what, machine)
     assert_columns(what, table)
-    assert (table.low_ms > 0).all() and not table.duplicated(CELL).any()
+    assert (table.low_ms > 0).all() and not table.duplicated(cell(table)).any()
     assert (table.low_ms <= table.median_ms).all() and (table.median_ms <= table.high_ms).all()
     for row in table.itertuples():
         slack = 0.97 if machine == H200 else 1
@@ -713,6 +785,27 @@ def test_the_recorded_steps_are_those_of_the_table(s):
         assert steps.times[row.form][g][row.batch] == (row.low_ms, row.median_ms, row.high_ms)
         assert steps.n_weights[g] == row.n_weights
         assert (steps.bandwidth, steps.peak) == (row.bandwidth_gb_s, row.peak_tflop_s)
+
+
+def test_the_recorded_times_of_mla_are_those_of_the_table():
+    """Heads with keys of their own in the faster of two ways, and every form of every size."""
+    table, times = shipped("latent", H200), results.latent_times()
+    sizes = [(n, t) for n in (16, 32, 64, 128) for t in (1, 2)]
+    assert set(table.batch) == {32} and set(table.n_tokens) == {4096}
+    assert len(table) == len(sizes) * 9
+    heads = {"MHA": None, "GQA-8": 8, "MQA": 1}
+    assert sorted(times) == sorted(["absorbed", "absorbed, SDPA", "expanded", *heads])
+    for form, of in times.items():
+        assert list(of) == sizes
+        for (n, t), ms in of.items():
+            rows = table[(table.n_heads == n) & (table.n_new == t)]
+            if form in heads:
+                of_form = (rows.kv_rank == 0) & (rows.n_kv_heads == (heads[form] or n))
+            else:
+                of_form = (rows.kv_rank == 512) & (rows.form == form)
+            rows = rows[of_form]
+            assert len(rows) == 1 + (form in heads)
+            assert ms == rows.median_ms.min()
 
 
 def test_the_goals_are_met_on_the_course_s_own_machine():

@@ -11,9 +11,15 @@ import time
 from functools import partial
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
-from course_utils.attention import attention, average_rows, decode_attention, score_rows
+from course_utils.attention import (
+    attention,
+    average_rows,
+    decode_attention,
+    score_rows,
+    split_heads,
+)
 from course_utils.cost import decode_bytes
 
 COLD = 2**28  # bytes: more than the caches of a processor hold
@@ -47,15 +53,18 @@ def repeated(q, k, v):
     return scaled_dot_product_attention(q, k, v)
 
 
-def enable_gqa(q, k, v):
-    """PyTorch's own grouped attention, asked for with its flag."""
-    return scaled_dot_product_attention(q, k, v, enable_gqa=True)
+def enable_gqa(q, k, v, mask=None):
+    """PyTorch's own grouped attention, asked for with its flag; mask (t, s) or None."""
+    return scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)
 
 
-def as_rows(q, k, v):
-    """PyTorch's attention without the flag: the queries of a group as r rows of one K/V head."""
-    b, n, _, h = q.shape
-    return scaled_dot_product_attention(q.reshape(b, k.shape[1], -1, h), k, v).reshape(b, n, 1, h)
+def as_rows(q, k, v, mask=None):
+    """The same without the flag: the queries of a group as r · t rows of one K/V head."""
+    (b, n, t, h), g = q.shape, k.shape[1]
+    if mask is not None:
+        mask = mask.repeat(n // g, 1)
+    output = scaled_dot_product_attention(q.reshape(b, g, -1, h), k, v, mask)
+    return output.reshape(b, n, t, v.shape[-1])
 
 
 def prefill(q, k, v):
@@ -67,6 +76,34 @@ def prefill(q, k, v):
     if q.is_cuda and not gqa_kernels(q, k, v):
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     return scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape != k.shape)
+
+
+def absorbed(q, rows, kv_rank, mask=None):
+    """MLA over what it caches, with queries that have absorbed W_UK: MQA, the latent is the value.
+
+    q (b, n, t, kv_rank + rope_dim), rows (b, 1, s, kv_rank + rope_dim) → (b, n, t, kv_rank), of
+    which W_UV makes the output. mask (t, s) as `causal_mask` gives it. As `attention` does it, but
+    it hides only what a mask can hide.
+    """
+    (n, t, width), rows = q.shape[1:], rows[:, 0]
+    scores = (q.flatten(1, 2) / width**0.5 @ rows.mT).unflatten(1, (n, t))
+    if mask is not None:  # every query may see all but the last t tokens
+        scores[..., -t:].masked_fill_(~mask[:, -t:], float("-inf"))
+    weights = scores.softmax(dim=-1).flatten(1, 2)
+    return (weights @ rows[..., :kv_rank]).unflatten(1, (n, t))
+
+
+def expanded(q, rows, w_up, mask=None):
+    """MLA that makes keys and values of all that it caches, then PyTorch's own attention.
+
+    q (b, n, t, head_dim + rope_dim), rows (b, 1, s, kv_rank + rope_dim), w_up
+    (n · (head_dim + value_dim), kv_rank) → (b, n, t, value_dim). mask (t, s).
+    """
+    latent, k_rope = rows.tensor_split([w_up.shape[1]], dim=-1)
+    n, head_dim = q.shape[1], q.shape[-1] - k_rope.shape[-1]
+    k, v = split_heads(linear(latent[:, 0], w_up), n).tensor_split([head_dim], dim=-1)
+    k = torch.cat([k, k_rope.expand(-1, n, -1, -1)], dim=-1)
+    return scaled_dot_product_attention(q, k, v, mask)
 
 
 FORMS = {
@@ -121,16 +158,16 @@ def gqa_kernels(q, k, v):
     return [name for name, can in able.items() if q.is_cuda and can(asked)]
 
 
-def cold_caches(shape, dtype, device, most):
+def cold_caches(shape, dtype, device, most, kept=2):
     """K and V of a shape (b, g, s, h), many times: more than a processor's own cache holds.
 
     At least two, unless `most` is 1, and no more than `most`. There is room behind the s tokens: a
-    cache is seldom just full.
+    cache is seldom just full. kept is 1 for MLA's, which has rows, and neither K nor V.
     """
     b, g, s, h = shape
-    held = b * decode_bytes(g, h, s, dtype.itemsize)
+    held = kept * b * decode_bytes(g, h, s, dtype.itemsize) // 2
     copies = min(max(2, COLD // held), most)
-    x = torch.ones(copies, 2, b, g, s + 1, h, dtype=dtype, device=device)
+    x = torch.ones(copies, kept, b, g, s + 1, h, dtype=dtype, device=device)
     return (x.normal_() if x.is_cuda else x)[..., :s, :]  # a GPU computes faster with ones
 
 

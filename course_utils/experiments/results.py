@@ -160,6 +160,25 @@ def steps(n_tokens):
     return Steps(times, first.n_weights.to_dict(), *speeds)
 
 
+def latent_times():
+    """Milliseconds of t new tokens' attention in one layer on the H200: {form: {(n, t): median}}.
+
+    DeepSeek-V3's sizes with n heads, 32 users with 4,096 tokens each, in a CUDA graph. MLA is
+    "absorbed", also by PyTorch's own attention, or "expanded"; MHA, GQA-8 and MQA have heads of
+    128, in the faster of two ways.
+
+    >>> [form for form, of in latent_times().items() if (128, 1) in of]
+    ['absorbed', 'absorbed, SDPA', 'expanded', 'MHA', 'GQA-8', 'MQA']
+    """
+    times = {}
+    for row in measured("latent", "H200", "graph").itertuples():
+        heads = {row.n_heads: "MHA", 8: "GQA-8", 1: "MQA"}
+        of = times.setdefault(row.form if row.kv_rank else heads[row.n_kv_heads], {})
+        size = row.n_heads, row.n_new
+        of[size] = min(row.median_ms, of.get(size, row.median_ms))
+    return times
+
+
 def published():
     """Scores of MHA, MQA and GQA in published studies, in points: a row for each benchmark.
 
