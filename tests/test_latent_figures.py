@@ -40,6 +40,9 @@ FIGURES = {
     "latent_wiring few": (4, 96, 32, 64, 2),
     **{f"ridges {n} · {t}": under(n, t) for n, t in PAGES},
     "ridges not measured": under(128, 1, None),
+    "ridges measured twice": under(
+        128, 1, {"FlashMLA on H100": [(30, 25.0)], "PyTorch on H200": [(30, 20.0)]}
+    ),
     "latent_frontier": (BYTES, QUALITY),
 }
 

@@ -43,10 +43,10 @@ def around(quartiles):
     return median, (below, [x - m for m, x in zip(median, high, strict=True)])
 
 
-def legend(figure):
+def legend(figure, columns=None):
     """One legend for all panels, below them."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    columns = 4 if len(labels) < 5 else 3
+    columns = columns or (4 if len(labels) < 5 else 3)
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 

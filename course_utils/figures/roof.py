@@ -211,7 +211,7 @@ def ridges(forms, machines, title, measured=None, limits=(0.5, 4000)):
     axes.set(xlim=limits, ylim=(lowest / 4, 7 * highest))
     axes.set(xlabel="flop a byte of cache read (log)", ylabel="Tflop/s (log)")
     axes.set_title(title, fontsize=12)
-    legend(figure)
+    legend(figure, columns=2)
     return figure
 
 
