@@ -280,7 +280,7 @@ def latent_kv(x, w_down, gain, w_up, n_heads, head_dim, rope, start):
     latent = torch.nn.functional.rms_norm(down[..., :kv_rank], (kv_rank,), gain, eps=1e-6)
     rope_key = rope(down[:, None, :, kv_rank:], start)  # (b, 1, t, rope_dim): one for all heads
     cached = torch.cat([latent, rope_key[:, 0]], dim=-1)
-    heads = split_heads(latent @ w_up.mT, n_heads)  # (b, n, t, head_dim + value_dim)
+    heads = library.split_heads(latent @ w_up.mT, n_heads)  # (b, n, t, head_dim + value_dim)
     keys = torch.cat([heads[..., :head_dim], rope_key.expand(-1, n_heads, -1, -1)], dim=-1)
     return cached, keys, heads[..., head_dim:]
 
@@ -304,4 +304,4 @@ def absorbed_scores(q, cached, w_up, rope):
     turned = rope(q[..., head_dim:], s - t)
     rows = torch.cat([absorbed, turned], dim=-1).flatten(1, 2)  # n heads of t queries: n · t
     scores = (rows @ cached.mT / width**0.5).view(b, n, t, s)
-    return scores.masked_fill(~causal_mask(t, s), float("-inf"))
+    return scores.masked_fill(~library.causal_mask(t, s), float("-inf"))

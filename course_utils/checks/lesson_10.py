@@ -778,8 +778,8 @@ EXERCISES = {
             "x @ w_down.mT holds the latent, as many numbers as gain has, then the RoPE key. The "
             "latent goes through torch.nn.functional.rms_norm(…, (kv_rank,), gain, eps=1e-6), the "
             "RoPE key as (b, 1, t, rope_dim) through rope(…, start). Side by side they are cached.",
-            "split_heads(latent @ w_up.mT, n_heads) is (b, n, t, head_dim + value_dim): in each "
-            "head first the key's part, then the value. rope_key.expand(-1, n_heads, -1, -1) hands "
+            "library.split_heads(latent @ w_up.mT, n_heads) is (b, n, t, head_dim + value_dim): in "
+            "each head first the key's part, then the value. rope_key.expand(-1, n_heads, -1, -1) hands "
             "the one RoPE key to all heads, and torch.cat joins it behind each key's part.",
         ),
         play=make,
@@ -814,7 +814,7 @@ EXERCISES = {
             "as a cached row.",
             "All heads read the same rows, so fold (b, n, t, …) to (b, n · t, …) with flatten(1, "
             "2) before you multiply with cached.mT, and unfold afterwards. Divide by the root of "
-            "q's own width, and put -inf where causal_mask(t, s) is False.",
+            "q's own width, and put -inf where library.causal_mask(t, s) is False.",
         ),
         play=score,
         remark=copies,
