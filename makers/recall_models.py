@@ -39,14 +39,15 @@ def family():
     """Every model: (n_heads, n_kv_heads, kv_rank, match, rate, steps, seed), in order.
 
     >>> next(family()), len(list(family()))
-    ((8, 8, 0, 'both', 0.005, 600, 0), 200)
+    ((8, 8, 0, 'both', 0.005, 600, 0), 240)
     """
     for steps, g in product((600, 1800), (8, 4, 2, 1)):
         matches = ["width", "parameters"] if g < 8 else ["both"]
         yield from product([8], [g], [0], matches, [0.005], [steps], SEEDS)
     for g in (32, 16, 8, 4, 2, 1):
         yield from product([32], [g], [0], ["width" if g < 32 else "both"], [0.005], [600], SEEDS)
-    for rate, (g, kv_rank) in product((0.005, 0.01, 0.02), ((8, 32), (8, 16), (2, 0), (1, 0))):
+    compared = (8, 32), (8, 16), (2, 0), (1, 0)
+    for rate, (g, kv_rank) in product((0.005, 0.01, 0.02, 0.04), compared):
         if kv_rank or rate > 0.005:  # the others are above
             yield from product([8], [g], [kv_rank], ["width"], [rate], [600, 1800], SEEDS)
 

@@ -235,7 +235,17 @@ def test_a_ring_is_round_what_no_head_and_no_latent_beats():
         assert sorted(rings) == pytest.approx(expected)
     assert "after 6 steps, MLA 64 B .41, 128 B .81;" in figure.alt
     (legend,) = figure.legends
-    assert words(legend.get_texts()) == ["GQA (a mark each g)", "MLA (plus)", "on the frontier"]
+    assert words(legend.get_texts()) == [
+        "GQA (a mark each g)",
+        "MLA (plus, moved aside)",
+        "on the frontier",
+    ]
+
+
+def test_panels_with_one_frontier_are_named_together():
+    same = {panel: QUALITY["9 steps"] for panel in ("6 steps", "9 steps")}
+    figure = figures.latent_frontier(BYTES, same)
+    assert figure.get_suptitle() == "On the frontier: after 6 steps and 9 steps MLA at 64 and 128 B"
 
 
 def test_models_as_good_in_as_many_bytes_are_both_on_the_frontier():

@@ -48,7 +48,7 @@ def test_quality_has_a_curve_of_five_seeds_of_every_model():
         ["n_heads", "n_kv_heads", "kv_rank", "match", "rate", "steps", "seed"]
     ].drop_duplicates()
     assert list(found.itertuples(index=False, name=None)) == list(family())
-    assert list(rows.step * 12 / rows.steps) == list(range(1, 13)) * 200
+    assert list(rows.step * 12 / rows.steps) == list(range(1, 13)) * 240
 
 
 def test_conversion_has_five_seeds_of_everything():
@@ -74,7 +74,7 @@ def test_accuracies_and_curves_are_those_of_the_table():
             way.append((row.step, row.accuracy))
     assert accuracies(8, 600, "parameters") == ends
     assert curves(8, 600) == {g: list(seeds.values()) for g, seeds in ways.items()}
-    for rate, steps in product((0.005, 0.01, 0.02), (600, 1800)):
+    for rate, steps in product((0.005, 0.01, 0.02, 0.04), (600, 1800)):
         rows = table("quality").query(
             f"n_heads == 8 and rate == {rate} and step == steps == {steps}"
         )

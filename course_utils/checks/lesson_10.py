@@ -233,6 +233,11 @@ KV_MISTAKES = {
         "Keys and values are right, but who reads this cache would expand a raw latent, and get "
         "others: the norm is not done again. Cache the latent after its norm.",
     ),
+    "a row cached as w_down makes it": Mistake(
+        making(row=lambda x: x.row(x.raw, x.key)),
+        "Keys and values are right, but nobody norms or turns what is read from a cache: cache the "
+        "latent after its norm, and the RoPE key turned.",
+    ),
     "keys and values made from the latent before its norm": Mistake(
         making(expand=lambda raw, latent, w_up: raw @ w_up.mT),
         "What is cached is right, keys and values are not what a later step would make from it. "
@@ -779,8 +784,8 @@ EXERCISES = {
             "latent goes through torch.nn.functional.rms_norm(…, (kv_rank,), gain, eps=1e-6), the "
             "RoPE key as (b, 1, t, rope_dim) through rope(…, start). Side by side they are cached.",
             "library.split_heads(latent @ w_up.mT, n_heads) is (b, n, t, head_dim + value_dim): in "
-            "each head first the key's part, then the value. rope_key.expand(-1, n_heads, -1, -1) hands "
-            "the one RoPE key to all heads, and torch.cat joins it behind each key's part.",
+            "each head first the key's part, then the value. rope_key.expand(-1, n_heads, -1, -1) "
+            "hands the one RoPE key to all heads, and torch.cat joins it behind each key's part.",
         ),
         play=make,
     ),

@@ -84,7 +84,7 @@ def latent_frontier(cache_bytes, quality):
     seed}}}, two labels: models with g K/V heads, and some that cache a latent of as many bytes.
     """
     looks = of_g(cache_bytes)
-    best, places = {}, []
+    best, places = {}, {}
     for panel, labels in quality.items():
         points = {(label, g): seeds for label, of in labels.items() for g, seeds in of.items()}
         best[panel] = unbeaten({(label, g): cache_bytes[g] for label, g in points}, points)
@@ -92,8 +92,10 @@ def latent_frontier(cache_bytes, quality):
         for label in labels:
             if at := [f"{cache_bytes[g]:,}" for one, g in best[panel] if one == label]:
                 named.append(f"{label} at {and_(at)} B")
-        places.append(f"after {panel} {', '.join(named)}")
-    title = f"On the frontier: {'; '.join(places)}"
+        places.setdefault(", ".join(named), []).append(panel)
+    title = "On the frontier: " + "; ".join(
+        f"after {and_(panels)} {named}" for named, panels in places.items()
+    )
     said = "; ".join(
         f"after {panel}, {label} "
         + ", ".join(f"{cache_bytes[g]:,} B {digits(fmean(seeds[g]))}" for g in sorted(seeds))
@@ -122,9 +124,8 @@ def latent_frontier(cache_bytes, quality):
             axes.plot(*zip(*means, strict=True), line, color=DARK, lw=1.3, zorder=1, label=label)
         against_bytes(axes, cache_bytes, panel)
     panels[0].set_ylabel("share of right answers")
-    kinds = [
-        f"{label} ({how})" for label, how in zip(labels, ("a mark each g", "plus"), strict=True)
-    ]
+    marks = "a mark each g", "plus, moved aside"
+    kinds = [f"{label} ({how})" for label, how in zip(labels, marks, strict=True)]
     keys(figure, dict(zip(kinds, LINES, strict=True)) | {"on the frontier": None})
     return figure
 
