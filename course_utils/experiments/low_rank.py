@@ -1,8 +1,8 @@
 """How much of the keys and values there is, and what a model still answers when less is cached.
 
 Rows are tokens, columns the numbers of all heads side by side: n·h for the keys alone. Of all
-matrices of rank r the nearest one lies in r directions, those of the largest singular values; then
-r numbers a token say it all. Measure random weights beside trained ones: keys are made of x, which
+matrices of rank r the nearest one lies in r directions, those of the largest singular values, and
+has r numbers a token. Measure random weights beside trained ones: keys are made of x, which
 has d numbers, so before RoPE no weights at all give more than d directions.
 """
 

@@ -6,7 +6,7 @@ from statistics import fmean
 from matplotlib.patches import Polygon
 
 from course_utils.figures.card import KEY, KEY_TEXT, LATENT, LOOK, QUERY, VALUE, Card
-from course_utils.figures.parts import STYLES, two
+from course_utils.figures.parts import STYLES, and_, two
 
 
 @LOOK
@@ -200,8 +200,7 @@ def model_map(models, named):
     title = f"{eight} of {count['GQA']} GQA models have 8 K/V heads"
     said = f"; {count['MHA']} MHA models lie on the diagonal, {count['MQA']} MQA at 1"
     if latents := sorted({g for _, g in at["MLA"]}):
-        where = " and ".join(map(str, latents))
-        said += f", {count['MLA']} MLA by the size of their cache at {where}"
+        said += f", {count['MLA']} MLA by the size of their cache at {and_(latents)}"
     figure = Card(
         10,
         6,

@@ -41,20 +41,7 @@ def frontier(cache_bytes, quality):
     ]
     places = [f"{on} after {panel}" for on, panel in zip(named, quality, strict=True)]
     title = f"On the frontier: {', '.join(places)}"
-    said = "; ".join(
-        f"after {panel}, {label} "
-        + ", ".join(f"g = {g} {digits(fmean(seeds[g]))}" for g in sorted(cache_bytes))
-        for panel, labels in quality.items()
-        for label, seeds in labels.items()
-    )
-    figure = Card(
-        11,
-        5,
-        f"Share of right answers against bytes of cache for each token, {len(quality)} panels. "
-        f"{title} (ringed). Means: {said}.",
-    )
-    figure.suptitle(title, x=0.01, ha="left")
-    panels = figure.subplots(1, len(quality), sharey=True, squeeze=False)[0]
+    figure, panels = over_bytes(quality, title, 5, lambda g: f"g = {g}")
     for axes, (panel, labels) in zip(panels, quality.items(), strict=True):
         one_model = len({tuple(seeds[n]) for seeds in labels.values()}) == 1
         for line, side, (label, seeds) in zip(LINES, SIDES, labels.items(), strict=False):
@@ -70,7 +57,6 @@ def frontier(cache_bytes, quality):
                 means.append((at, fmean(seeds[g])))
             axes.plot(*zip(*means, strict=True), line, color=DARK, lw=1.3, zorder=1, label=label)
         against_bytes(axes, cache_bytes, panel)
-    panels[0].set_ylabel("share of right answers")
     names = [f"{label} ({how})" for label, how in zip(labels, ("filled", "hollow"), strict=False)]
     keys(figure, dict(zip(names, LINES, strict=False)) | {f"on the frontier, {names[0]}": None})
     return figure
@@ -96,20 +82,7 @@ def latent_frontier(cache_bytes, quality):
     title = "On the frontier: " + "; ".join(
         f"after {and_(panels)} {named}" for named, panels in places.items()
     )
-    said = "; ".join(
-        f"after {panel}, {label} "
-        + ", ".join(f"{cache_bytes[g]:,} B {digits(fmean(seeds[g]))}" for g in sorted(seeds))
-        for panel, labels in quality.items()
-        for label, seeds in labels.items()
-    )
-    figure = Card(
-        11,
-        5.3,
-        f"Share of right answers against bytes of cache for each token, {len(quality)} panels. "
-        f"{title} (ringed). Means: {said}.",
-    )
-    figure.suptitle(title.replace("; ", ";\n"), x=0.01, ha="left")
-    panels = figure.subplots(1, len(quality), sharey=True, squeeze=False)[0]
+    figure, panels = over_bytes(quality, title, 5.3, lambda g: f"{cache_bytes[g]:,} B")
     for axes, (panel, labels) in zip(panels, quality.items(), strict=True):
         for line, side, (label, of) in zip(LINES, SIDES, labels.items(), strict=True):
             means = []
@@ -123,7 +96,6 @@ def latent_frontier(cache_bytes, quality):
                 means.append((at, mean))
             axes.plot(*zip(*means, strict=True), line, color=DARK, lw=1.3, zorder=1, label=label)
         against_bytes(axes, cache_bytes, panel)
-    panels[0].set_ylabel("share of right answers")
     marks = "a mark each g", "plus, moved aside"
     kinds = [f"{label} ({how})" for label, how in zip(labels, marks, strict=True)]
     keys(figure, dict(zip(kinds, LINES, strict=True)) | {"on the frontier": None})
@@ -286,6 +258,26 @@ def trained_and_random(panels, title):
 def of_g(every_g):
     """The colour, mark and line of each g: {g: style}, from the largest on."""
     return dict(zip(sorted(every_g, reverse=True), STYLES, strict=False))
+
+
+def over_bytes(quality, title, height, name):
+    """A `Card` with a panel for each in quality, and these; its words have all means, by name."""
+    said = "; ".join(
+        f"after {panel}, {label} "
+        + ", ".join(f"{name(g)} {digits(fmean(seeds[g]))}" for g in sorted(seeds))
+        for panel, labels in quality.items()
+        for label, seeds in labels.items()
+    )
+    figure = Card(
+        11,
+        height,
+        f"Share of right answers against bytes of cache for each token, {len(quality)} panels. "
+        f"{title} (ringed). Means: {said}.",
+    )
+    figure.suptitle(title.replace("; ", ";\n"), x=0.01, ha="left")
+    panels = figure.subplots(1, len(quality), sharey=True, squeeze=False)[0]
+    panels[0].set_ylabel("share of right answers")
+    return figure, panels
 
 
 def against_bytes(axes, cache_bytes, panel):
