@@ -16,7 +16,7 @@ from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import INF, drawn, interleaved_split, view_split
 from course_utils.experiments.memory import Watch, largest_tensor
 from course_utils.latent import MultiHeadLatentAttention
-from course_utils.rope import frequencies, rotate
+from course_utils.rope import frequencies, rotate, rotate_neighbours
 
 EPS = 1e-6
 
@@ -36,14 +36,9 @@ def join(*parts):
     return torch.cat(parts, dim=-1)
 
 
-def apart(x):
-    """Numbers 0, 2, 4, …, then 1, 3, 5, …: halves out of neighbours."""
-    return x.unflatten(-1, (-1, 2)).mT.flatten(-2)
-
-
 def as_halves(x, start):
     """RoPE that pairs neighbours, 0 with 1, 2 with 3, …, and lays them out as halves."""
-    return rope(apart(x), start)
+    return rotate_neighbours(x, start, frequencies(x.shape[-1]))
 
 
 def neighbours(x, start):
