@@ -21,6 +21,12 @@ def words(labels):
     return [label.get_text() for label in labels]
 
 
+def assert_nothing_is_cut_off(figure):
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert drawn.x0 > -0.03 and drawn.y0 > -0.03
+    assert drawn.x1 < width + 0.03 and drawn.y1 < height + 0.03
+
+
 def assert_only_what_changes_moves(frames):
     """Of a flipbook's figures, all axes are in the same place and have the same scales."""
     (first, scales), *others = map(places, frames)

@@ -10,7 +10,7 @@ import matplotlib.colors
 import pandas as pd
 import pytest
 import torch
-from drawn import assert_only_what_changes_moves, plain, words
+from drawn import assert_nothing_is_cut_off, assert_only_what_changes_moves, plain, words
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from PIL import Image
 
@@ -250,9 +250,7 @@ def test_it_is_legible_at_twice_its_size_told_in_words_and_the_same_twice(name):
     assert len(figure.alt) > 40
     sizes = [x.get_fontsize() for x in figure.findobj(lambda x: hasattr(x, "get_fontsize"))]
     assert min(sizes) >= 11
-    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert drawn.x0 > -0.03 and drawn.y0 > -0.03
-    assert drawn.x1 < width + 0.03 and drawn.y1 < height + 0.03
+    assert_nothing_is_cut_off(figure)
 
 
 @pytest.mark.parametrize("current", range(4))

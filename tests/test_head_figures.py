@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from drawn import assert_only_what_changes_moves, plain, words
+from drawn import assert_nothing_is_cut_off, assert_only_what_changes_moves, plain, words
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
@@ -108,9 +108,8 @@ def test_its_text_is_legible_inside_and_apart_and_what_it_is_given_is_left(name)
     assert "A title" in figure.alt and len(figure.alt) > 40
     texts = figure.findobj(lambda x: hasattr(x, "get_fontsize"))
     assert min(x.get_fontsize() for x in texts) >= 11
-    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert drawn.x0 > -0.03 and drawn.y0 > -0.03 and width <= 11
-    assert drawn.x1 < width + 0.03 and drawn.y1 < height + 0.03
+    assert_nothing_is_cut_off(figure)
+    assert figure.get_figwidth() <= 11
     boxes = [
         x.get_window_extent()
         for x in texts

@@ -5,7 +5,7 @@ import itertools
 from statistics import fmean
 
 import pytest
-from drawn import assert_only_what_changes_moves, plain, words
+from drawn import assert_nothing_is_cut_off, assert_only_what_changes_moves, plain, words
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -65,9 +65,8 @@ def test_its_text_is_legible_inside_and_apart_and_what_it_is_given_is_left(name)
     ]  # matplotlib draws none of these
     texts = [x for x in figure.findobj(Text) if x.get_visible() and x not in outside]
     assert min(x.get_fontsize() for x in texts) >= 11
-    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert drawn.x0 > -0.03 and drawn.y0 > -0.03 and width <= 11
-    assert drawn.x1 < width + 0.03 and drawn.y1 < height + 0.03
+    assert_nothing_is_cut_off(figure)
+    assert figure.get_figwidth() <= 11
     boxes = [
         Text.get_window_extent(x) for x in texts if x.get_text().strip()
     ]  # of an annotation without its line
