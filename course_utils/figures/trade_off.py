@@ -4,6 +4,7 @@ In all of them a colour and a mark mean one g, from the largest on.
 """
 
 from statistics import fmean
+from textwrap import fill
 
 from matplotlib.lines import Line2D
 
@@ -274,7 +275,8 @@ def over_bytes(quality, title, height, name):
         f"Share of right answers against bytes of cache for each token, {len(quality)} panels. "
         f"{title} (ringed). Means: {said}.",
     )
-    figure.suptitle(title.replace("; ", ";\n"), x=0.01, ha="left")
+    lines = [fill(line, 95) for line in title.replace("; ", ";\n").splitlines()]
+    figure.suptitle("\n".join(lines), x=0.01, ha="left")
     panels = figure.subplots(1, len(quality), sharey=True, squeeze=False)[0]
     panels[0].set_ylabel("share of right answers")
     return figure, panels
