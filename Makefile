@@ -17,7 +17,7 @@ test-colab: .venv/.browser .venv-colab/.ready  ## every lesson as in Google Cola
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/colab/test_*.py $(ARGS)
 
 notebooks: .venv/.ready  ## run all lessons and store their outputs
-	COURSE_OUTPUTS=stored OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+	COURSE_OUTPUTS=stored COURSE_PROGRESS=off OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False \
 		notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --to notebook --inplace --coalesce-streams notebooks/*.ipynb  # a progress bar is one line

@@ -4,7 +4,6 @@ import html
 import os
 import platform
 import shutil
-import sys
 from importlib import metadata
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from course_utils.figures import as_shown
+from course_utils.record import in_colab
 
 COURSE = "course_utils"
 NO_CODE = (
@@ -36,11 +36,6 @@ def set_up():
     torch.manual_seed(0)
     torch.set_num_threads(1)
     torch.set_printoptions(precision=3, sci_mode=False)
-
-
-def in_colab():
-    """Whether this runs in Google Colab."""
-    return "google.colab" in sys.modules
 
 
 def device():

@@ -5,15 +5,23 @@ import ast
 import pytest
 from lessons import ROOT
 
-MAY_ASK = {  # nothing asks checks, widgets, makers or environment
+MAY_ASK = {  # nothing asks widgets, makers, environment or progress
     "library": set(),  # the other files of course_utils itself: what the course teaches
     "ladder": {"library"},  # as its exercises ask for it
     "checkpoints": {"library"},
     "experiments": {"library"},
     "figures": {"library", "experiments.diversity"},  # a measure
-    "widgets": {"library", "checkpoints", "experiments", "figures"},
-    "environment": {"figures"},
-    "checks": {"library", "ladder", "checkpoints", "experiments", "figures.parts"},  # its colours
+    "record": set(),
+    "widgets": {"library", "checkpoints", "experiments", "figures", "record"},
+    "environment": {"figures", "record"},
+    "checks": {
+        "library",
+        "ladder",
+        "checkpoints",
+        "experiments",
+        "record",
+        "figures.parts",
+    },  # hues
     "makers": {"library", "checkpoints", "experiments", "figures"},
 }
 FILES = [*(ROOT / "course_utils").rglob("*.py"), *(ROOT / "makers").rglob("*.py")]
@@ -64,6 +72,7 @@ def test_every_room_is_in_the_rule():
     assert rooms - {"__pycache__"} == MAY_ASK.keys() - {
         "library",
         "ladder",
+        "record",
         "environment",
         "makers",
     }

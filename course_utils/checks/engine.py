@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from IPython.display import Code, display
 
-from course_utils import did_you_mean, ladder
+from course_utils import did_you_mean, ladder, record
 from course_utils.checks.compare import close, difference, dtypes_of, kind, parts, same, shapes
 from course_utils.checks.gradients import gradient_lost
 from course_utils.checks.maps import compared, wanted
@@ -75,6 +75,8 @@ def check(name, fn):
     page = card(name, verdict, result.message, drawn, exercise.hints, source(name))
     text = "\n".join(filter(None, (f"{name}: {verdict}. {result.message}", alt)))
     display({"text/plain": text, "text/html": page}, raw=True)
+    if result.started:
+        record.attempt(name, result.diagnosis, result.passed)
     return result
 
 

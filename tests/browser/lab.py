@@ -73,7 +73,9 @@ def running_lab(folder, home):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings))
     program = [sys.executable, "-m", "jupyterlab", "--expose-app-in-browser"]
-    with serving(program, folder, home, os.environ | {"COURSE_OUTPUTS": "live"}) as lab:
+    own = {"COURSE_OUTPUTS": "live", "COURSE_FOLDER": str(home / "my_lessons")}
+    kept = {k: v for k, v in os.environ.items() if k != "COURSE_PROGRESS"}  # as a learner's is
+    with serving(program, folder, home, kept | own) as lab:
         yield lab
 
 
