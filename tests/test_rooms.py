@@ -13,7 +13,8 @@ MAY_ASK = {  # nothing asks widgets, makers, environment or progress
     "figures": {"library", "experiments.diversity"},  # a measure
     "record": set(),
     "widgets": {"library", "checkpoints", "experiments", "figures", "record"},
-    "environment": {"figures", "record"},
+    "copies": {"record"},
+    "environment": {"figures", "record", "copies"},
     "checks": {
         "library",
         "ladder",
@@ -73,6 +74,7 @@ def test_every_room_is_in_the_rule():
         "library",
         "ladder",
         "record",
+        "copies",
         "environment",
         "makers",
     }
