@@ -4,9 +4,17 @@ BIN := .venv/bin
 CUDA := $(shell [ "$$(uname -s)" != Linux ] || nvidia-smi -L 2>/dev/null | grep '^GPU')
 TORCH_INDEX := $(if $(filter Linux,$(shell uname -s)),$(if $(CUDA),,--index-url https://download.pytorch.org/whl/cpu))
 
-lab: .venv/.ready  ## open lesson 00 in JupyterLab; on a server: make lab ARGS=--no-browser
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
-		--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
+lab: .venv/.ready  ## open lesson 00, your own copy, in JupyterLab; on a server: make lab ARGS=--no-browser
+	@$(BIN)/python -m course_utils.copies
+	@start=$$($(BIN)/python -m course_utils.copies start) && $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
+		--LabApp.default_url=/lab/tree/$$start $(ARGS)
+
+newer: .venv/.ready  ## lessons that are newer in the course, beside your copies, with your answers
+	@$(BIN)/python -m course_utils.copies newer
+
+fresh: .venv/.ready  ## one lesson anew, beside your copy: make fresh LESSON=04
+	$(if $(LESSON),,$(error Name a lesson, as in: make fresh LESSON=04))
+	@$(BIN)/python -m course_utils.copies fresh "$(LESSON)"
 
 test: .venv/.browser  ## everything that must pass
 	$(BIN)/ruff check
@@ -71,4 +79,4 @@ help:
 	.venv-colab/bin/pip install --quiet --disable-pip-version-check --requirement tests/colab/versions.txt torch
 	@touch $@
 
-.PHONY: lab test test-colab notebooks bench bench-widgets wheel publish unpublish constraints clean help
+.PHONY: lab newer fresh test test-colab notebooks bench bench-widgets wheel publish unpublish constraints clean help

@@ -14,6 +14,7 @@ from IPython.display import display
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from course_utils import copies
 from course_utils.figures import as_shown
 from course_utils.record import in_colab
 
@@ -23,6 +24,9 @@ NO_CODE = (
     "cdn.jsdelivr.net, where Colab loads them from. In each lesson, run %env COURSE_OUTPUTS=stored "
     "in a cell of its own after the first: sliders then show as pictures."
 )
+
+
+fresh, my_lessons, newer = copies.fresh, copies.my_lessons, copies.newer  # where there is no make
 
 
 class Row(NamedTuple):
@@ -61,7 +65,7 @@ def dtype():
 
 def report():
     """Show what is ready and what is not, with one remedy for each problem."""
-    rows = [python(), *packages(), processor(), gpu()]
+    rows = [python(), *packages(), processor(), gpu(), *lessons()]
     text = "\n".join(
         f"{row.what}: {row.found}. {'To do: ' + row.remedy if row.remedy else 'Ready.'}"
         for row in rows
@@ -126,6 +130,13 @@ def gpu():
         remedy = "run nvidia-smi in a terminal; if it lists a GPU: make clean, then make lab"
         return Row("GPU", "a driver, but torch cannot use it", remedy)
     return Row("GPU", "none that CUDA can use, and none is needed: every lesson runs on the CPU")
+
+
+def lessons():
+    """A learner's own copies, and what the course has newer; no row for those who have none."""
+    count, folder, remedy = copies.state()
+    if count:
+        yield Row("Lessons", f"{count} of yours in {folder}", remedy)
 
 
 class Pulse(anywidget.AnyWidget):
