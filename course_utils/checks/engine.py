@@ -4,10 +4,12 @@ An exercise is data: those of lesson 01 are the dict EXERCISES in lesson_01.py, 
 """
 
 import copy
+import functools
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
+from random import Random
 from typing import NamedTuple
 
 import torch
@@ -37,6 +39,7 @@ class Exercise(NamedTuple):
     remark: Callable | None = None  # remark(fn) -> what to say to one who passed, or ""
     more: str = ""  # what the library's own does that the exercise does not ask for: a verb first
     layer: Callable | None = None  # the library's own, where reference is but a part of it
+    draw: Callable | None = None  # draw(random) -> other probes like these
 
 
 class Result(NamedTuple):
@@ -113,6 +116,20 @@ def find(name):
         there = f"there are {', '.join(every)}"
         raise KeyError(f"no exercise named {name!r}; {did_you_mean(name, every, there, n=1)}")
     return every[name]
+
+
+@functools.cache
+def redrawn(name, seed):
+    """The exercise called name with other probes, drawn from a seed: the same for the same one.
+
+    They show the same mistakes in other sizes and numbers, so that an answer which knows what
+    `check` asks, and no more, does not pass. Raises KeyError if there is no such exercise.
+
+    >>> find("00.group_size").probes[:3], redrawn("00.group_size", "2026-11-26").probes[:3]
+    ([(8, 2), (12, 4), (32, 8)], [(44, 2), (22, 2), (18, 2)])
+    """
+    exercise = find(name)
+    return exercise._replace(probes=exercise.draw(Random(f"{name} {seed}")))
 
 
 def examine(exercise, fn):

@@ -1,13 +1,23 @@
 """Exercise of lesson 00: count the heads of a group."""
 
 from course_utils.attention import group_size
+from course_utils.checks.draws import drawing, given, resized
 from course_utils.checks.engine import Exercise, Mistake
 
 EXERCISES = {
     "00.group_size": Exercise(
         reference=group_size,
         more="refuses heads that cannot be shared evenly",
-        probes=[(8, 2), (12, 4), (32, 8), (6, 6), (5, 1), (1, 1), (71, 1)],
+        **drawing(
+            given(8, 2),
+            given(12, 4),
+            given(32, 8),
+            given(6, 6),
+            given(5, 1),
+            given(1, 1),
+            given(71, 1),
+            other=resized(most=48, kept=lambda n, g: n % g),
+        ),
         returns=("the group size",),
         mistakes={
             "a float": Mistake(

@@ -3,6 +3,7 @@
 import torch
 
 from course_utils.attention import attention
+from course_utils.checks.draws import drawing
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import attend, drawn, ones, probe, results_of, unmasked
 
@@ -204,7 +205,7 @@ EXERCISES = {
     "01.attention": Exercise(
         reference=attention,
         more="also takes a mask (02), and K/V heads that several query heads share (05, 06)",
-        probes=[  # b, n, t, s, h: an easy one, all equal, all different, then each of them 1
+        **drawing(  # b, n, t, s, h: an easy one, all equal, all different, then each of them 1
             probe(1, 1, 3, 3, 2),
             probe(1, 1, 4, 6, 3),
             probe(2, 2, 2, 2, 2),
@@ -214,7 +215,7 @@ EXERCISES = {
             probe(2, 3, 1, 4, 5),
             probe(3, 2, 4, 1, 5),
             probe(2, 3, 4, 5, 1),
-        ],
+        ),
         returns=("output", "weights"),
         mistakes=MISTAKES,
         hints=(

@@ -4,18 +4,27 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from course_utils.attention import attention, causal_attention, causal_mask
+from course_utils.checks.draws import drawing, given, redrawable, resized
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import INF, causal, drawn, ones, probe, results_of, unmasked
 
 
-def scored(seen, unseen):
+def further(random, row):
+    """Scores farther from 0."""
+    far = random.randint(1, 4)
+    return tuple(x + far if x > 0 else x - far for x in row)
+
+
+@redrawable(further)
+def scored(seen, unseen, seed=0):
     """q, k and v (1, 1, 4, 4) whose scores are near `seen` where a word may look, else `unseen`.
 
     All numbers are exact, in half precision too.
     """
     k = torch.full((4, 4), seen / 2).triu() + torch.full((4, 4), unseen / 2).tril(-1)
     k += torch.tensor([0.0, 0.5, 1.0, 0.0])[:, None]
-    return tuple(x[None, None] for x in (4 * torch.eye(4), k, torch.arange(16.0).view(4, 4) % 5))
+    v = (seed + torch.arange(16)).view(4, 4) % 5
+    return tuple(x[None, None] for x in (4 * torch.eye(4), k, v.float()))
 
 
 def hidden(scores):
@@ -307,7 +316,14 @@ EXERCISES = {
     "02.causal_mask": Exercise(
         reference=causal_mask,
         more="refuses t > s",
-        probes=[(3, 3), (2, 5), (1, 4), (3, 7), (1, 1)],
+        **drawing(
+            given(3, 3),
+            given(2, 5),
+            given(1, 4),
+            given(3, 7),
+            given(1, 1),
+            other=resized(most=12),
+        ),
         returns=("mask",),
         mistakes=MASK_MISTAKES,
         hints=(
@@ -322,7 +338,7 @@ EXERCISES = {
     "02.causal_attention": Exercise(
         reference=causal_attention,
         more="also takes K/V heads that several query heads share (05, 06)",
-        probes=[  # b, n, t, s, h: an easy one, all equal, all different, then each of them 1
+        **drawing(  # b, n, t, s, h: an easy one, all equal, all different, then each of them 1
             probe(1, 1, 3, 3, 2),
             probe(1, 1, 2, 4, 3),
             probe(2, 2, 2, 2, 2),
@@ -335,7 +351,7 @@ EXERCISES = {
             scored(seen=-12, unseen=-12),  # lower than -10 is not far enough
             scored(seen=-92, unseen=-92),  # lower than -100 is not far enough
             scored(seen=-60, unseen=60),  # what must be hidden has all the weight
-        ],
+        ),
         returns=("output", "weights"),
         mistakes=ATTENTION_MISTAKES,
         hints=(

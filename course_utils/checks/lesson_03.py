@@ -9,6 +9,7 @@ from course_utils.attention import (
     multi_head_attention,
     split_heads,
 )
+from course_utils.checks.draws import drawing, order, redrawable, resized
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import (
     attend,
@@ -21,14 +22,32 @@ from course_utils.checks.wrong import (
 )
 
 
-def counting(*shape):
-    """Numbers 0, 1, 2, … so that one sees where each went."""
-    return torch.arange(torch.Size(shape).numel()).float().view(shape)
+def counting(*shape, seed=0):
+    """Numbers one after the other, such as 0, 1, 2, …, so that one sees where each went."""
+    return (seed % 100 + torch.arange(torch.Size(shape).numel()).float()).view(shape)
 
 
-def random(b, t, d, n, h):
+@redrawable()
+def to_split(b, t, n, h, seed=0):
+    """x (b, t, n·h), and n."""
+    return counting(b, t, n * h, seed=seed), n
+
+
+@redrawable()
+def to_merge(b, n, t, h, seed=0):
+    """x (b, n, t, h) alone."""
+    return (counting(b, n, t, h, seed=seed),)
+
+
+def widths(b, t, d, n, h):
+    """How d compares with n·h, and whether n divides it."""
+    return order(d, n * h), d % n == 0
+
+
+@redrawable()
+def random(b, t, d, n, h, seed=0):
     """x (b, t, d) and w_q, w_k, w_v (d, n·h), w_o (n·h, d), n; scores stay small."""
-    numbers = torch.Generator().manual_seed(b * t * d * n * h)
+    numbers = torch.Generator().manual_seed(b * t * d * n * h + seed)
     shapes = [(b, t, d)] + 3 * [(d, n * h)] + [(n * h, d)]
     x, *w = (torch.randn(shape, generator=numbers) for shape in shapes)
     return (x, *(each / each.shape[0] ** 0.5 for each in w), n)
@@ -360,15 +379,15 @@ EXERCISES = {
     "03.split_heads": Exercise(
         reference=split_heads,
         more="refuses a width that n_heads does not divide",
-        probes=[  # (b, t, n·h), n: an easy one, all different, all equal, then each of them 1
-            (counting(1, 2, 6), 3),
-            (counting(2, 5, 12), 4),
-            (counting(2, 2, 4), 2),
-            (counting(1, 3, 8), 2),
-            (counting(3, 1, 8), 4),
-            (counting(2, 3, 4), 1),
-            (counting(3, 2, 4), 4),
-        ],
+        **drawing(  # b, t, n, h: an easy one, all different, all equal, then each of them 1
+            to_split(1, 2, 3, 2),
+            to_split(2, 5, 4, 3),
+            to_split(2, 2, 2, 2),
+            to_split(1, 3, 2, 4),
+            to_split(3, 1, 4, 2),
+            to_split(2, 3, 1, 4),
+            to_split(3, 2, 4, 1),
+        ),
         returns=("the result",),
         mistakes=SPLIT_MISTAKES,
         hints=(
@@ -381,15 +400,15 @@ EXERCISES = {
     "03.merge_heads": Exercise(
         reference=merge_heads,
         more="refuses what has no four axes",
-        probes=[  # (b, n, t, h): an easy one, all different, all equal, then each of them 1
-            (counting(1, 3, 2, 2),),
-            (counting(2, 4, 5, 3),),
-            (counting(2, 2, 2, 2),),
-            (counting(1, 2, 3, 4),),
-            (counting(2, 1, 3, 4),),
-            (counting(2, 3, 1, 4),),
-            (counting(3, 4, 2, 1),),
-        ],
+        **drawing(  # b, n, t, h: an easy one, all different, all equal, then each of them 1
+            to_merge(1, 3, 2, 2),
+            to_merge(2, 4, 5, 3),
+            to_merge(2, 2, 2, 2),
+            to_merge(1, 2, 3, 4),
+            to_merge(2, 1, 3, 4),
+            to_merge(2, 3, 1, 4),
+            to_merge(3, 4, 2, 1),
+        ),
         returns=("the result",),
         mistakes=MERGE_MISTAKES,
         hints=(
@@ -403,7 +422,7 @@ EXERCISES = {
     "03.multi_head_attention": Exercise(
         reference=multi_head_attention,
         more="refuses a width that n_heads does not divide",
-        probes=[  # b, t, d, n, h: an easy one, all different, d = n·h, then each of them 1
+        **drawing(  # b, t, d, n, h: an easy one, all different, d = n·h, then each of them 1
             random(1, 3, 4, 2, 2),
             random(2, 5, 7, 3, 4),
             random(2, 2, 4, 2, 2),
@@ -413,7 +432,8 @@ EXERCISES = {
             random(2, 3, 1, 4, 5),
             random(2, 3, 5, 1, 4),
             random(2, 4, 5, 3, 1),
-        ],
+            other=resized(kept=widths),
+        ),
         returns=("output", "weights"),
         mistakes=ATTENTION_MISTAKES,
         hints=(

@@ -3,6 +3,7 @@
 import torch
 
 from course_utils.attention import attention, causal_attention, causal_mask
+from course_utils.checks.draws import drawing, given, redrawable, resized
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import all_room, attend, drawn, held, stored
 from course_utils.geometry import kv_cache_bytes
@@ -30,9 +31,10 @@ def in_units(unit):
     return lambda *sizes: kv_cache_bytes(*sizes) / unit
 
 
-def step(b, n, t, h, n_past):
+@redrawable()
+def step(b, n, t, h, n_past, seed=0):
     """q, k_new and v_new (b, n, t, h), and how many tokens the cache holds."""
-    random = torch.Generator().manual_seed(b * n * t * h)
+    random = torch.Generator().manual_seed(b * n * t * h + seed)
     return (*torch.randn(3, b, n, t, h, generator=random), n_past)
 
 
@@ -330,7 +332,7 @@ EXERCISES = {
     "04.decode_step": Exercise(
         reference=decode_step,
         more="also takes K/V heads that are shared (06), and is faster for one new token",
-        probes=[
+        **drawing(
             step(1, 1, 1, 2, n_past=5),
             step(1, 2, 1, 3, n_past=0),
             step(2, 3, 4, 5, n_past=0),
@@ -341,7 +343,7 @@ EXERCISES = {
             step(3, 2, 1, 4, n_past=5),
             step(2, 3, 4, 1, n_past=5),
             step(2, 3, 4, 5, n_past=1),
-        ],
+        ),
         returns=("output", "cache.n_tokens", "cache.k", "cache.v"),
         mistakes=STEP_MISTAKES,
         hints=(
@@ -357,19 +359,20 @@ EXERCISES = {
     "04.kv_cache_bytes": Exercise(
         reference=kv_cache_bytes,
         more="refuses sizes below 1",
-        probes=[
-            (1, 1, 1, 4, 3, 2),
-            (3, 5, 2, 7, 11, 2),
-            (3, 5, 2, 7, 11, 4),
-            (6, 3, 5, 16, 9, 1),
-            (2, 2, 2, 2, 2, 2),  # all equal; then each of them 1
-            (1, 5, 2, 7, 11, 4),
-            (3, 1, 2, 7, 11, 4),
-            (3, 5, 1, 7, 11, 4),
-            (3, 5, 2, 1, 11, 4),
-            (3, 5, 2, 7, 1, 4),
-            (126, 3, 7, 113, 9001, 2),  # more than 2³¹
-        ],
+        **drawing(
+            given(1, 1, 1, 4, 3, 2),
+            given(3, 5, 2, 7, 11, 2),
+            given(3, 5, 2, 7, 11, 4),
+            given(6, 3, 5, 16, 9, 1),
+            given(2, 2, 2, 2, 2, 2),  # all equal; then each of them 1
+            given(1, 5, 2, 7, 11, 4),
+            given(3, 1, 2, 7, 11, 4),
+            given(3, 5, 1, 7, 11, 4),
+            given(3, 5, 2, 1, 11, 4),
+            given(3, 5, 2, 7, 1, 4),
+            given(126, 3, 7, 113, 9001, 2),  # more than 2³¹
+            other=resized(kept=lambda *sizes: sizes[-1] in (1, 2, 4, 8)),
+        ),
         returns=("the number of bytes",),
         mistakes=BYTES_MISTAKES,
         hints=(

@@ -1,6 +1,7 @@
 """Exercise of lesson 05: many query heads, one key and value head, and no copy of it."""
 
 from course_utils.attention import attention
+from course_utils.checks.draws import drawing
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import (
     GROUPED,
@@ -97,7 +98,7 @@ EXERCISES = {
     "05.multi_query_attention": Exercise(
         reference=attention,
         more="also takes a mask, and more K/V heads than one (06)",
-        probes=[  # b, n, t, s, h: an easy one, all different, all equal, then each of them 1
+        **drawing(  # b, n, t, s, h: an easy one, all different, all equal, then each of them 1
             probe(1, 2, 2, 3, 2, g=1),
             probe(3, 3, 2, 4, 5, g=1),
             probe(2, 3, 4, 6, 5, g=1),
@@ -107,7 +108,7 @@ EXERCISES = {
             probe(2, 3, 1, 4, 5, g=1),
             probe(2, 3, 4, 1, 5, g=1),
             probe(2, 3, 4, 5, 1, g=1),
-        ],
+        ),
         returns=("output", "weights"),
         mistakes=MISTAKES,
         hints=(

@@ -13,6 +13,7 @@ from course_utils.attention import (
     split_heads,
 )
 from course_utils.checks.compare import kind
+from course_utils.checks.draws import drawing, order, redrawable, resized
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.running import is_stub
 from course_utils.checks.wrong import (
@@ -290,9 +291,16 @@ class Unchecked(Accepts):
         return super().forward(x + 0 * (copies + torch.zeros(self.n)).sum(), cache)
 
 
-def tokens(b, t, d):
-    """x (b, t, d), large enough for the weights to differ."""
-    return 3 * torch.randn(b, t, d, generator=torch.Generator().manual_seed(b * t * d))
+def shared(n, g):
+    """Whether g divides n, and how it compares with r."""
+    return n % g == 0, order(n // g, g)
+
+
+@redrawable(resized(kept=lambda h, n, g, b, t: (shared(n, g), t >= 6)))
+def for_layer(h, n, g, b, t, seed=0):
+    """d_model, n, g, and x (b, t, d_model) that is large enough for the weights to differ."""
+    random = torch.Generator().manual_seed(b * t * n * h + seed)
+    return n * h, n, g, 3 * torch.randn(b, t, n * h, generator=random)
 
 
 ACCEPTED = (
@@ -552,7 +560,7 @@ EXERCISES = {
     "06.grouped_query_attention": Exercise(
         reference=attention,
         more="also takes a mask",
-        probes=[  # b, n, t, s, h, g: easy to hard, both ends of g, then each of the others 1
+        **drawing(  # b, n, t, s, h, g: easy to hard, both ends of g, then each of the others 1
             probe(1, 4, 2, 3, 2, g=2),
             probe(2, 6, 4, 5, 7, g=3),
             probe(2, 8, 3, 5, 6, g=2),
@@ -566,7 +574,8 @@ EXERCISES = {
             probe(3, 4, 2, 1, 5, g=2),
             probe(2, 4, 3, 5, 1, g=2),
             probe(2, 6, 2, 3, 5, g=4),
-        ],
+            other=resized(kept=lambda b, n, t, s, h, g: shared(n, g)),
+        ),
         returns=("output", "weights"),
         mistakes=FUNCTION_MISTAKES,
         hints=(
@@ -589,16 +598,16 @@ EXERCISES = {
     "06.GroupedQueryAttention": Exercise(
         reference=GroupedQueryAttention,
         more="also takes head_dim, biases and rotary positions",
-        probes=[  # d_model, n, g, x (b, t, d): easy to hard, both ends of g, h and n being 1
-            (8, 4, 2, tokens(1, 6, 8)),
-            (18, 6, 3, tokens(2, 7, 18)),
-            (16, 8, 2, tokens(2, 6, 16)),
-            (36, 6, 6, tokens(6, 6, 36)),
-            (10, 5, 1, tokens(3, 6, 10)),
-            (6, 6, 2, tokens(2, 6, 6)),
-            (5, 1, 1, tokens(2, 6, 5)),
-            (18, 6, 4, tokens(2, 7, 18)),
-        ],
+        **drawing(  # h, n, g, b, t: easy to hard, both ends of g, h and n being 1
+            for_layer(2, 4, 2, 1, 6),
+            for_layer(3, 6, 3, 2, 7),
+            for_layer(2, 8, 2, 2, 6),
+            for_layer(6, 6, 6, 6, 6),
+            for_layer(2, 5, 1, 3, 6),
+            for_layer(1, 6, 2, 2, 6),
+            for_layer(5, 1, 1, 2, 6),
+            for_layer(3, 6, 4, 2, 7),
+        ),
         returns=(
             "output",
             "weights",

@@ -2,14 +2,21 @@
 
 import torch
 
+from course_utils.checks.draws import drawing, order, redrawable, resized
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import answer, refusals
 from course_utils.pooling import first_head_kv, mean_pool_kv
 
 
-def projection(n, g, h, d, dtype=torch.float64):
+def sharing(n, g, h, d, dtype=None):
+    """Whether g divides n, how it compares with r, and whether n divides d."""
+    return n % g == 0, order(n // g, g), d % n == 0
+
+
+@redrawable(resized(most=24, kept=sharing))
+def projection(n, g, h, d, dtype=torch.float64, seed=0):
     """k_proj.weight (n·h, d), n and g."""
-    random = torch.Generator().manual_seed(n * g * h * d)
+    random = torch.Generator().manual_seed(n * g * h * d + seed)
     return torch.randn(n * h, d, generator=random, dtype=torch.float64).to(dtype), n, g
 
 
@@ -202,7 +209,7 @@ EXERCISES = {
     "07.mean_pool_kv": Exercise(
         reference=mean_pool_kv,
         more="refuses rows that make no whole heads",
-        probes=[
+        **drawing(
             projection(4, 2, 2, 4),
             projection(12, 4, 7, 24),
             projection(6, 2, 5, 12),
@@ -217,7 +224,7 @@ EXERCISES = {
             projection(8, 4, 3, 16, torch.bfloat16),
             projection(6, 4, 2, 12),
             projection(8, 3, 2, 16),
-        ],
+        ),
         returns=("the pooled weight",),
         mistakes=MISTAKES,
         hints=(

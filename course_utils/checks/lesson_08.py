@@ -2,11 +2,13 @@
 
 import json
 import math
+import re
 import struct
 
 import torch
 
 from course_utils.checkpoints.format import byte_range
+from course_utils.checks.draws import Call, drawing, given, resized
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.running import is_by_hand
 from course_utils.checks.wrong import other_error
@@ -17,7 +19,7 @@ Q, K, V = (f"model.layers.0.self_attn.{x}_proj.weight" for x in "qkv")
 NORM = "model.layers.0.input_layernorm.weight"
 
 
-def beginning(*tensors, more=0, backwards=False, **metadata):
+def beginning(*tensors, more=0, backwards=False, seed=0, **metadata):
     """The first bytes of a safetensors file: length, header, and so many bytes of its data.
 
     tensors are (name, dtype, shape) in the order of the data; the header lists them by name, or
@@ -30,17 +32,65 @@ def beginning(*tensors, more=0, backwards=False, **metadata):
     listed = {"__metadata__": metadata} | dict(sorted(header.items(), reverse=backwards))
     text = json.dumps(listed, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the data begins at a multiple of 8
-    data = b"}, x]" + bytes(range(128, 123 + more))  # no JSON, whatever one makes of it
+    # no JSON, whatever one makes of it
+    data = b"}, x]" + bytes(128 + (seed + i) % 128 for i in range(more - 5))
     return len(text).to_bytes(8, "little") + text + data[:more]
 
 
 def many_layers(n_layers):
-    """The first bytes of a file whose header has more bytes than 16 bits can count."""
+    """The tensors of a file whose header has more bytes than 16 bits can count."""
     names = [f"model.layers.{i}.self_attn.{x}_proj.weight" for i in range(n_layers) for x in "qkv"]
-    return beginning(*((name, "BF16", (4, 3)) for name in names), more=7)
+    return [(name, "BF16", (4, 3)) for name in names]
 
 
 ALIKE = [f"draft.{K}", K.removesuffix(".weight"), K, f"{K}_scale"]  # names that hold each other
+
+
+def looking(name, *tensors, more=0, **said):
+    """The Call of a probe: name is looked up in a file as `beginning` makes it."""
+    return Call(look_up, (name, tensors, more, said), another_file)
+
+
+def look_up(name, tensors, more, said, seed=0):
+    """The first bytes of a file, and the name of a tensor."""
+    return beginning(*tensors, more=more, seed=seed, **said), name
+
+
+def another_file(random, row):
+    """Other layers, shapes, bytes behind the header, and metadata; a header of the same kind."""
+    name, tensors, more, said = row
+    while True:
+        ahead = random.randint(1, 9)
+        old = [size for _, _, shape in tensors for size in shape]
+        sizes = iter(resized(most=12)(random, old))
+        shapes = [tuple(next(sizes) for _ in shape) for _, _, shape in tensors]
+        drawn = (
+            moved(name, ahead),
+            [(moved(x, ahead), y, s) for (x, y, _), s in zip(tensors, shapes, strict=True)],
+            random.randint(5, 40) if more else 0,
+            {key: another_word(random, x) for key, x in said.items()},
+        )
+        if header_kind(drawn) == header_kind(row):
+            return drawn
+
+
+def moved(name, ahead):
+    """The name of a tensor so many layers further on."""
+    return re.sub(r"(?<=layers\.)\d+", lambda i: str(int(i[0]) + ahead), name)
+
+
+def another_word(random, word):
+    """A word of metadata with as simple letters."""
+    if not isinstance(word, str):
+        return word
+    return random.choice(("pt", "np", "tf") if word.isascii() else ("Zoë", "Noël", "Joëlle"))
+
+
+def header_kind(row):
+    """How many bytes its length needs, and whether it is filled up with spaces."""
+    start, _ = look_up(*row)
+    n = int.from_bytes(start[:8], "little")
+    return n.bit_length() > 8, n.bit_length() > 16, start[7 + n : 8 + n]
 
 
 class Place:
@@ -392,6 +442,19 @@ CONFIGS = (
 )
 
 
+def another_config(random, row):
+    """The same fields with other numbers, of another family where its own is not told by them."""
+    (config,) = row
+    sizes = {name: x for name, x in config.items() if type(x) is int}
+    numbers = resized(128, kept=lambda n, *others: [n % x == 0 for x in others])
+    drawn = config | dict(zip(sizes, numbers(random, (*sizes.values(),)), strict=True))
+    if config["model_type"] in UNSHARED:
+        drawn["model_type"] = random.choice(UNSHARED)
+    elif not is_flagged(config) and not is_latent(config):
+        drawn["model_type"] = random.choice(("gemma", "mistral", "chatglm", "nemotron-nas"))
+    return (drawn,)
+
+
 def ask(fn, config):
     """What fn gives; in words where None was read or meant, or an error was no answer."""
     try:
@@ -418,7 +481,8 @@ def is_latent(config):
 
 def is_unknown(config):
     """Whether the file does not say g, and its family is none of UNSHARED."""
-    return config in (CHATGLM2, NEMOTRON)
+    says = is_latent(config) or is_flagged(config) or config.get("num_key_value_heads")
+    return not says and config["model_type"] not in UNSHARED
 
 
 def is_refused(config):
@@ -579,7 +643,10 @@ HEADS_MISTAKES = {
         "All else is right. With multi_query: true all query heads share one K/V head.",
     ),
     "the decoy of Falcon-7B taken": Mistake(
-        but(lambda config: config == FALCON_7B, lambda config: config["num_kv_heads"]),
+        but(
+            lambda config: config.get("multi_query") and not is_new(config),
+            lambda config: config.get("num_kv_heads") or 1,
+        ),
         "Its num_kv_heads says 71, and the model's code never reads it: with multi_query there is "
         "one K/V head. The cache tells: (1, 1, s, 64).",
     ),
@@ -707,25 +774,23 @@ EXERCISES = {
     "08.byte_range": Exercise(
         reference=byte_range,
         more="suggests the nearest names where there is no such tensor",
-        probes=[
-            (beginning((K, "BF16", (6, 10)), (V, "BF16", (6, 10)), format="pt"), V),
-            (beginning((K, "BF16", (3, 7)), (Q, "BF16", (9, 7)), more=5, format="flax"), K),
-            (beginning((V, "F32", (4, 9)), (NORM, "F32", (9,)), (K, "F32", (4, 9)), more=20), NORM),
-            (
-                beginning(
-                    (Q, "BF16", (12, 5)),
-                    (NORM, "F32", (5,)),
-                    (K, "BF16", (4, 5)),
-                    (V, "BF16", (4, 5)),
-                    more=33,
-                    by="Zoë",
-                ),
+        **drawing(
+            looking(V, (K, "BF16", (6, 10)), (V, "BF16", (6, 10)), format="pt"),
+            looking(K, (K, "BF16", (3, 7)), (Q, "BF16", (9, 7)), more=5, format="flax"),
+            looking(NORM, (V, "F32", (4, 9)), (NORM, "F32", (9,)), (K, "F32", (4, 9)), more=20),
+            looking(
                 K,
+                (Q, "BF16", (12, 5)),
+                (NORM, "F32", (5,)),
+                (K, "BF16", (4, 5)),
+                (V, "BF16", (4, 5)),
+                more=33,
+                by="Zoë",
             ),
-            (beginning(*((name, "BF16", (4, 3)) for name in ALIKE), more=9), K),
-            (beginning(*((name, "F32", (2, 5)) for name in ALIKE), more=9, backwards=True), K),
-            (many_layers(240), "model.layers.11.self_attn.k_proj.weight"),
-        ],
+            looking(K, *((name, "BF16", (4, 3)) for name in ALIKE), more=9),
+            looking(K, *((name, "F32", (2, 5)) for name in ALIKE), more=9, backwards=True),
+            looking("model.layers.11.self_attn.k_proj.weight", *many_layers(240), more=7),
+        ),
         returns=("first", "last"),
         mistakes=RANGE_MISTAKES,
         hints=(
@@ -740,7 +805,7 @@ EXERCISES = {
     "08.kv_heads": Exercise(
         reference=kv_heads,
         more="also knows older names, says what is missing, and refuses layers that differ",
-        probes=[(config,) for config in CONFIGS],
+        **drawing(*map(given, CONFIGS), other=another_config),
         returns=("g",),
         mistakes=HEADS_MISTAKES,
         hints=(

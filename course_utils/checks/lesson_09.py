@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import torch
 
+from course_utils.checks.draws import drawing, given, order
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.cost import decode_flop, step_time, tokens_per_second
-from course_utils.geometry import Geometry, model
+from course_utils.geometry import Geometry, model, models
 
 # Machines, as bandwidth in GB/s and peak in Tflop/s; a slow one computes far longer than it reads
 H100, CORES, SMALL, SLOW = (3350, 989), (20, 0.13), (17, 0.05), (300, 0.01)
@@ -437,22 +438,82 @@ TOKENS_MISTAKES = {
     ),
 }
 
+
+def about(random, x):
+    """From 2/3 of x to 3/2, to three digits; an int stays one, 0 and 1 stay what they are."""
+    if type(x) is int:
+        return random.randint(2 * x // 3 + 1, 3 * x // 2) if x > 1 else x
+    return float(f"{x * random.uniform(2 / 3, 3 / 2):.3g}")
+
+
+def times(n_bytes, n_flop, bandwidth, peak):
+    """The ms to read, and to compute."""
+    return n_bytes / (bandwidth * 10**6), n_flop / (peak * 10**9)
+
+
+def another_step(random, row):
+    """A step of another machine, whose two times are both shorter by one factor."""
+    bandwidth, peak = (about(random, float(x)) for x in row[2:])
+    shorter = random.uniform(0.5, 0.9)
+    reading, computing = (shorter * ms for ms in times(*row))
+    n_bytes, n_flop = reading * bandwidth * 10**6, computing * peak * 10**9
+    return round(n_bytes) or 0.0, round(n_flop) or 0.0, bandwidth, peak
+
+
+def regime(model, *others):
+    """Which of the times of a step are the longer ones, also where some of the flop are missing."""
+    x = Given(model, *others)
+    weights, products, cache, attention = (right(x) for right in RIGHT.values())
+    weights, products = times(weights, products, x.bandwidth, x.peak)
+    cache, attention = times(cache, attention, x.bandwidth, x.peak)
+    b, l, r = x.batch, model.n_layers, model.group_size
+    return (
+        order(max(weights, products), max(cache, attention)),
+        *(order(weights, products / fewer) for fewer in (1, 2, b)),
+        *(order(cache, attention / fewer) for fewer in (1, 2, r, b, l, b * l)),
+        order(2 * cache, attention / (b * l)),
+    )
+
+
+def another_model(random, row):
+    """A model of the same sort on another machine; what takes longer stays what takes longer."""
+    old, n_weights, batch, n_tokens, bandwidth, peak, *rest = row
+    same = [m for m in models() if sort(m) == sort(old)]
+    while True:
+        new = random.choice(same)
+        numbers = n_weights * size(new) // size(old), batch, n_tokens, float(bandwidth), float(peak)
+        drawn = new, *(about(random, x) for x in numbers), *rest
+        if regime(*drawn) == regime(*row):
+            return drawn
+
+
+def size(model):
+    """What the number of its weights grows with."""
+    return model.n_layers * model.d_model**2
+
+
+def sort(model):
+    """MHA, GQA, MQA or MLA, and whether h is d / n."""
+    return model.kind, model.n_heads * model.head_dim == model.d_model
+
+
 EXERCISES = {
     "09.step_time": Exercise(
         reference=step_time,
         more="refuses what is negative, and speeds of 0",
-        probes=[
-            (64 * 10**9, 13 * 10**11, 320, 65),
-            (64 * 10**9, 26 * 10**12, 320, 65),
-            (33_554_432, 67_108_864, *H100),  # 0.01 ms
-            (4_194_304, 67_108_864, *CORES),
-            (3 * 10**9, 7 * 10**10, 3, 0.07),  # as long to read as to compute
-            (5 * 10**8, 7 * 10**11, 1, 1),
-            (10**12, 10**11, *H100),  # 1,000 times as long to read as to compute, and more
-            (10**9, 10**15, *H100),  # the other way round
-            (4 * 10**9, 0.0, *H100),  # nothing to compute; 1 / 0 and 1 / 0.0 raise other words
-            (0.0, 3 * 10**12, *H100),  # nothing to read
-        ],
+        **drawing(
+            given(64 * 10**9, 13 * 10**11, 320, 65),
+            given(64 * 10**9, 26 * 10**12, 320, 65),
+            given(33_554_432, 67_108_864, *H100),  # 0.01 ms
+            given(4_194_304, 67_108_864, *CORES),
+            given(3 * 10**9, 7 * 10**10, 3, 0.07),  # as long to read as to compute
+            given(5 * 10**8, 7 * 10**11, 1, 1),
+            given(10**12, 10**11, *H100),  # 1,000 times as long to read as to compute, and more
+            given(10**9, 10**15, *H100),  # the other way round
+            given(4 * 10**9, 0.0, *H100),  # nothing to compute; 1 / 0 and 1 / 0.0 raise other words
+            given(0.0, 3 * 10**12, *H100),  # nothing to read
+            other=another_step,
+        ),
         returns=("the time",),
         mistakes=TIME_MISTAKES,
         hints=(
@@ -466,17 +527,18 @@ EXERCISES = {
     "09.tokens_per_second": Exercise(
         reference=tokens_per_second,
         more="refuses sizes below 1, and speeds of 0",
-        probes=[
-            (LLAMA, 8_030_261_248, 1, 8192, *H100),
-            (LLAMA, 8_030_261_248, 31, 8191, *H100),
-            (LLAMA, 8_030_261_248, 31, 0, *H100),
-            (FALCON, 7_200_000_000, 5, 2000, *CORES, 4),
-            (LLAMA, 8_030_261_248, 501, 400, *H100, 2),  # the weights compute, the cache is read
-            (QWEN, 600_000_000, 1, 30_001, *SMALL, 1),  # the other way round
-            (QWEN, 600_000_000, 7, 3001, *SMALL, 0.5),
-            (FALCON, 7_200_000_000, 3, 20_001, *SLOW, 4),
-            (GEMMA, 8_500_000_000, 3, 5000, *CORES, 1),  # g = n
-        ],
+        **drawing(
+            given(LLAMA, 8_030_261_248, 1, 8192, *H100),
+            given(LLAMA, 8_030_261_248, 31, 8191, *H100),
+            given(LLAMA, 8_030_261_248, 31, 0, *H100),
+            given(FALCON, 7_200_000_000, 5, 2000, *CORES, 4),
+            given(LLAMA, 8_030_261_248, 501, 400, *H100, 2),  # weights compute, attention reads
+            given(QWEN, 600_000_000, 1, 30_001, *SMALL, 1),  # the other way round
+            given(QWEN, 600_000_000, 7, 3001, *SMALL, 0.5),
+            given(FALCON, 7_200_000_000, 3, 20_001, *SLOW, 4),
+            given(GEMMA, 8_500_000_000, 3, 5000, *CORES, 1),  # g = n
+            other=another_model,
+        ),
         returns=("the number of tokens a second",),
         mistakes=TOKENS_MISTAKES,
         hints=(

@@ -12,6 +12,7 @@ from torch.nn.functional import layer_norm, rms_norm
 from course_utils import ladder
 from course_utils.attention import causal_mask, split_heads
 from course_utils.checks.compare import close
+from course_utils.checks.draws import drawing, redrawable, resized
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.wrong import INF, drawn, interleaved_split, view_split
 from course_utils.experiments.memory import Watch, largest_tensor
@@ -51,15 +52,29 @@ def along_heads(x, start):
     return rope(x.transpose(-3, -2), start).transpose(-3, -2)
 
 
+def least(raw):
+    """How many times as long x must be for the norm's eps to be nothing beside raw: 1 or more."""
+    return (0.2 / raw.square().mean(-1, keepdim=True)).clamp(min=1).sqrt()
+
+
 # From x to what is cached, and to keys and values
 
 
-def tokens(b, t, d, n, head_dim, rope_dim, kv_rank, value_dim, start, dtype=torch.float64):
+def parities(b, t, d, n, head_dim, rope_dim, kv_rank, *others):
+    """Of the widths that RoPE may turn: it needs even ones."""
+    return head_dim % 2, rope_dim % 2, kv_rank % 2
+
+
+@redrawable(resized(most=16, kept=parities))
+def tokens(
+    b, t, d, n, head_dim, rope_dim, kv_rank, value_dim, start, dtype=torch.float64, seed=0
+):  # fmt: skip
     """x, w_down, gain, w_up, n_heads, head_dim, start."""
-    random = torch.Generator().manual_seed(b * t * d + n * head_dim * kv_rank)
+    random = torch.Generator().manual_seed(b * t * d + n * head_dim * kv_rank + seed)
     x = numbers(random, b, t, d, dtype=dtype)
     w_down = 2 * numbers(random, kv_rank + rope_dim, d, dtype=dtype)  # eps is nothing beside it
     gain = 1.5 + numbers(random, kv_rank, dtype=dtype) / 2
+    x = x * least(x @ w_down[:kv_rank].mT)
     w_up = numbers(random, n * (head_dim + value_dim), kv_rank, dtype=dtype)
     return x, w_down, gain, w_up, n, head_dim, start
 
@@ -413,9 +428,10 @@ KV_MISTAKES = {
 # Scores against what is cached, as it is
 
 
-def asked(b, n, t, s, head_dim, rope_dim, kv_rank, value_dim, dtype=torch.float64):
+@redrawable(resized(most=16, kept=parities))
+def asked(b, n, t, s, head_dim, rope_dim, kv_rank, value_dim, dtype=torch.float64, seed=0):
     """q, cached, w_up."""
-    random = torch.Generator().manual_seed(b * n * t * s + head_dim * kv_rank)
+    random = torch.Generator().manual_seed(b * n * t * s + head_dim * kv_rank + seed)
     q = numbers(random, b, n, t, head_dim + rope_dim, dtype=dtype)
     cached = numbers(random, b, s, kv_rank + rope_dim, dtype=dtype)
     return q, cached, numbers(random, n * (head_dim + value_dim), kv_rank, dtype=dtype)
@@ -453,6 +469,17 @@ LONG = 31
 NOTHING, KEYS = "nothing for a single head", "keys for single heads"
 
 
+def telling(b, n, t, s, head_dim, rope_dim, kv_rank, value_dim):
+    """Whether only keys of heads can have as many numbers as those; and what must be even."""
+    widths = head_dim, head_dim + rope_dim, head_dim + value_dim
+    others = math.prod((b, n, t, rope_dim, kv_rank, kv_rank + rope_dim))
+    return s, rope_dim % 2, all(is_prime(w) and others % w for w in widths)
+
+
+def is_prime(x):
+    return x > 1 and all(x % y for y in range(2, x))
+
+
 def score(fn, q, cached, w_up):
     """The scores that fn gives; where they are right, also what it made for single heads."""
     got = fn(q, cached, w_up, rope)
@@ -480,7 +507,7 @@ def copies(fn):
 
     One query for each of 2 sequences, in float64: only copies of cached can exceed it.
     """
-    q, cached, w_up = asked(2, 8, 1, 64, head_dim=4, rope_dim=4, kv_rank=12, value_dim=4)
+    q, cached, w_up = asked(2, 8, 1, 64, head_dim=4, rope_dim=4, kv_rank=12, value_dim=4).made()
     with redirect_stdout(io.StringIO()):
         made = largest_tensor(fn, q, cached, w_up, rope)
     if made <= cached.nbytes:
@@ -755,7 +782,7 @@ EXERCISES = {
         reference=ladder.latent_kv,
         more="also makes the queries and the output, as a layer",
         layer=MultiHeadLatentAttention,
-        probes=[  # b, t, d, n, head_dim, rope_dim, kv_rank, value_dim, start
+        **drawing(  # b, t, d, n, head_dim, rope_dim, kv_rank, value_dim, start
             tokens(1, 3, 5, 2, 2, 4, 6, 3, start=2),
             tokens(2, 5, 9, 3, 6, 4, 8, 10, start=7),
             tokens(3, 4, 7, 2, 5, 6, 9, 4, start=11),
@@ -769,7 +796,7 @@ EXERCISES = {
             tokens(2, 4, 6, 3, 2, 6, 3, 5, start=3),
             tokens(3, 4, 5, 2, 6, 2, 8, 1, start=1),
             tokens(2, 3, 7, 4, 6, 4, 10, 5, start=8, dtype=torch.float32),
-        ],
+        ),
         returns=("cached", "keys", "values"),
         mistakes=KV_MISTAKES,
         hints=(
@@ -788,7 +815,7 @@ EXERCISES = {
         reference=ladder.absorbed_scores,
         more="also makes the queries and the output, as a layer",
         layer=MultiHeadLatentAttention,
-        probes=[  # b, n, t, s, head_dim, rope_dim, kv_rank, value_dim
+        **drawing(  # b, n, t, s, head_dim, rope_dim, kv_rank, value_dim
             asked(1, 2, 3, 5, 2, 4, 6, 2),
             asked(2, 3, 4, 7, 6, 4, 8, 5),
             asked(3, 2, 4, 9, 5, 6, 4, 7),
@@ -801,8 +828,8 @@ EXERCISES = {
             asked(2, 4, 3, 7, 2, 4, 1, 3),
             asked(2, 4, 3, 5, 6, 2, 4, 3),
             asked(3, 4, 2, 9, 6, 8, 10, 5, dtype=torch.float32),
-            asked(2, 7, 3, LONG, 11, 6, 23, 8),
-        ],
+            asked(2, 7, 3, LONG, 11, 6, 23, 8)._replace(other=resized(most=24, kept=telling)),
+        ),
         returns=("scores", "what was made on the way"),
         mistakes=SCORE_MISTAKES,
         hints=(

@@ -13,6 +13,7 @@ from functools import partial
 import torch
 
 from course_utils.attention import causal_mask
+from course_utils.checks.draws import redrawable
 from course_utils.checks.engine import Mistake
 from course_utils.checks.running import is_by_hand
 from course_utils.experiments.memory import largest_tensor
@@ -20,9 +21,10 @@ from course_utils.experiments.memory import largest_tensor
 INF = float("inf")
 
 
-def probe(b, n, t, s, h, g=None):
+@redrawable()
+def probe(b, n, t, s, h, g=None, seed=0):
     """Queries (b, n, t, h), keys and values (b, g, s, h), g = n if not given; small for softmax."""
-    random = torch.Generator().manual_seed(b * n * t * s * h)
+    random = torch.Generator().manual_seed(b * n * t * s * h + seed)
     shapes = (b, n, t, h), (b, g or n, s, h), (b, g or n, s, h)
     return tuple(torch.randn(shape, generator=random) for shape in shapes)
 
