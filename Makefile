@@ -16,6 +16,10 @@ fresh: .venv/.ready  ## one lesson anew, beside your copy: make fresh LESSON=04
 	$(if $(LESSON),,$(error Name a lesson, as in: make fresh LESSON=04))
 	@$(BIN)/python -m course_utils.copies fresh "$(LESSON)"
 
+assess: .venv/.ready  ## judge notebooks handed in, each answer in a sandbox: make assess FOLDER=handed_in
+	$(if $(FOLDER),,$(error Name the folder of what was handed in, as in: make assess FOLDER=handed_in))
+	@$(BIN)/python -m makers.assess "$(FOLDER)" "$(SEED)" "$(ISOLATION)"
+
 test: .venv/.browser  ## everything that must pass
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -79,4 +83,4 @@ help:
 	.venv-colab/bin/pip install --quiet --disable-pip-version-check --requirement tests/colab/versions.txt torch
 	@touch $@
 
-.PHONY: lab newer fresh test test-colab notebooks bench bench-widgets wheel publish unpublish constraints clean help
+.PHONY: lab newer fresh assess test test-colab notebooks bench bench-widgets wheel publish unpublish constraints clean help

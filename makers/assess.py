@@ -36,10 +36,7 @@ from typing import NamedTuple
 import psutil
 from tqdm import tqdm
 
-try:
-    from course_utils import copies
-except ImportError:
-    copies = None
+from course_utils import copies
 from course_utils.checks import engine
 from makers import handed_in, sandbox
 
@@ -84,7 +81,7 @@ def assess(folder, seed, isolated=True, seconds=SECONDS, show=sys.stderr):
     Raises NotADirectoryError if there is no such folder.
     """
     lessons = handed_in.course()
-    versions = set(map(copies.made_from, copies.lessons().values())) if copies else set()
+    versions = set(map(copies.made_from, copies.lessons().values()))
     slots = queue.SimpleQueue()
     for slot in range(workers()):
         slots.put(slot)

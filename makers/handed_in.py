@@ -10,9 +10,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
-
-from makers import publish
+from course_utils import copies
 from makers.judge import imports
 
 NOTEBOOK = 20 * 10**6  # bytes; a lesson with its outputs has less than one million
@@ -41,23 +39,24 @@ class Answer(NamedTuple):
     others: list  # all other cells before it
 
 
-def course(folder=publish.ROOT / "notebooks"):
+def course():
     """The Lesson of every exercise by name, from the course's own notebooks.
 
     >>> course()["01.attention"].function
     'attention'
     """
     found = {}
-    for path in sorted(folder.glob("*.ipynb")):
+    for lesson in copies.lessons().values():
         set_up = []
-        for cell in nbformat.read(path, as_version=4).cells:
-            if cell.cell_type != "code" or cell.source.startswith(publish.SET_UP):
+        for cell in lesson["cells"]:
+            if cell["cell_type"] != "code" or cell["id"].endswith("-colab"):
                 continue
-            for name in names(cell.source, cell.metadata.get("tags", [])):
-                function = re.search(rf'check\("{name}", (\w+)\)', cell.source)[1]
-                found[name] = Lesson(list(set_up), cell.source, function)
-            is_set_up = "environment.set_up()" in cell.source
-            set_up += filter(None, [cell.source if is_set_up else imports(cell.source)])
+            source = copies.source(cell)
+            for name in names(source, cell["metadata"].get("tags", [])):
+                function = re.search(rf'check\("{name}", (\w+)\)', source)[1]
+                found[name] = Lesson(list(set_up), source, function)
+            is_set_up = "environment.set_up()" in source
+            set_up += filter(None, [source if is_set_up else imports(source)])
     return found
 
 
@@ -93,9 +92,10 @@ def content(path, size):
         if path.is_symlink():
             raise Unreadable("a link: links are not followed") from None
         raise Unreadable(f"cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise Unreadable("not a file")
     with open(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise Unreadable("not a file")
         read = file.read(size + 1)
     if len(read) > size:
         raise Unreadable(f"larger than {size / 1e6:g} MB: clear its outputs, and hand it in again")

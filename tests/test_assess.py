@@ -11,7 +11,7 @@ import sys
 import nbformat
 import psutil
 import pytest
-from lessons import PATHS, ROOT, code, read, solve
+from lessons import PATHS, ROOT, code, read
 
 from course_utils.checks import engine
 from course_utils.checks.engine import exercises
@@ -96,15 +96,18 @@ ANSWERS = {  # learner: the cell, and what passed, diagnosis and remark must be
         + CHECK,
         *("yes", "", ""),
     ),
-    "deletes": (f"{IF_REFUSED}{RIGHT}{CHECK}shutil.rmtree('/', ignore_errors=True)", "yes", "", ""),
+    "deletes": (
+        f"{IF_REFUSED}{RIGHT}{CHECK}\nfor x in (FOLDER, ROOT, '/tmp', '/dev/shm'):\n"
+        "    shutil.rmtree(x, ignore_errors=True)",
+        *("yes", "", ""),
+    ),
     "looks around": (
         f"{IF_REFUSED}{RIGHT}\n"
         "hidden = FOLDER, HOME + '/.ssh', HOME + '/.bashrc', ROOT + '/.git', '/etc/passwd', '/var'\n"
         "seen = [x for x in hidden if os.path.exists(x)]\n"
         "seen += ['processes'] * (sum(x.isdigit() for x in os.listdir('/proc')) > 5)\n"
         "seen += ['variables'] * ('SECRET' in os.environ)\n"
-        "for x in ('ptrace', 'parent'):\n"
-        "    seen += [] if refused(open, f'/proc/{os.getppid()}/mem') else [x]\n"
+        "seen += [] if refused(open, f'/proc/{os.getppid()}/mem') else ['the judge']\n"
         f"attention = None if seen else attention\n{CHECK}",
         *("yes", "", ""),
     ),
@@ -186,3 +189,237 @@ def test_hostile_answers_get_their_line_and_the_others_are_judged_right(tmp_path
     assert (files(tmp_path), files(ROOT / "makers"), files(ROOT / "course_utils")) == before
     left = [x.info["cmdline"] for x in psutil.process_iter(["cmdline"])]
     assert not [x for x in left if "31415" in (x or ())]
+
+
+def odd(folder):
+    """What cannot be judged, each in a folder of its own, and what is said of it."""
+    unlike = {
+        "empty": (b"", "empty"),
+        "half": (b'{"cells": [', "broken: no JSON"),
+        "deep": (b"[" * 10**6, "broken: no JSON"),
+        "bytes": (b"\xff\xfe\x00", "broken: no JSON"),
+        "a list": (b"[]", "broken: JSON, but no notebook"),
+        "a word for cells": (b'{"nbformat": 4, "cells": "none"}', "broken: it has no cells"),
+        "a number": (
+            b'{"nbformat": 4, "cells": [{"cell_type": "code", "source": 7}]}',
+            "broken: a cell is no text",
+        ),
+        "old": (
+            b'{"nbformat": 3, "worksheets": []}',
+            "no notebook of format 4: open it in JupyterLab, and save it",
+        ),
+        "no cells": (b'{"nbformat": 4, "cells": []}', "no exercise in it"),
+        "large": (
+            b" " * (handed_in.NOTEBOOK + 1),
+            "larger than 20 MB: clear its outputs, and hand it in again",
+        ),
+    }
+    for name, (content, _) in unlike.items():
+        (folder / name).mkdir()
+        (folder / name / "01.ipynb").write_bytes(content)
+    for name in ("link", "folder", "pipe"):
+        (folder / name).mkdir()
+    (folder / "link" / "01.ipynb").symlink_to(PATHS[1])
+    (folder / "folder" / "01.ipynb").mkdir()
+    os.mkfifo(folder / "pipe" / "01.ipynb")
+    said = {name: text for name, (_, text) in unlike.items()}
+    return said | {
+        "link": "a link: links are not followed",
+        "folder": "not a file",
+        "pipe": "not a file",
+    }
+
+
+def test_what_is_no_notebook_gets_one_line(tmp_path):
+    said = odd(tmp_path)
+    (tmp_path / "a link").symlink_to(ROOT / "notebooks")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints" / "01.ipynb").touch()
+    rows = assess.assess(tmp_path, "1", show=None)
+    assert {row.learner: row.remark for row in rows} == said
+    assert len(rows) == len(said)
+    assert {(row.exercise, row.passed, row.diagnosis) for row in rows} == {("", "", "")}
+
+
+def test_untouched_lessons_have_every_exercise_and_nothing_is_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "run", None)
+    for path in PATHS:
+        save(tmp_path / "ada" / path.name, read(path))
+    rows = assess.assess(tmp_path, "1", show=None)
+    assert [row.exercise for row in rows] == list(exercises())
+    assert {row[3:] for row in rows} == {("no", assess.NOT_STARTED, "", "")}
+
+
+def test_a_notebook_of_another_version_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "run", lambda *given: (b'{"passed": true}', ""))
+    stub = handed_in.course()["02.causal_mask"].stub
+    renamed = stub.replace("02.causal_mask", "02.old_mask")
+    save(tmp_path / "a" / "02.ipynb", notebook(renamed))
+    save(tmp_path / "b" / "02.ipynb", notebook(stub, course={"made_from": "long ago"}))
+    rows = assess.assess(tmp_path, "1", show=None)
+    assert [row[2:] for row in rows] == [
+        ("", "", "", "", "of another version: the course has no exercise 02.old_mask"),
+        ("02.causal_mask", "no", "not started", "", "from another version of its lesson"),
+        ("02.causal_attention", "no", "not started", "", "its cell is gone"),
+    ]
+
+
+def test_exercises_are_found_without_tags_and_the_last_cell_that_was_changed_counts(tmp_path):
+    stub = handed_in.course()["01.attention"].stub
+    save(tmp_path / "1.ipynb", notebook(RIGHT + CHECK, "# " + WRONG + CHECK, stub, "x = 1"))
+    lessons = handed_in.course()
+    (answer,), unknown = handed_in.answers(tmp_path / "1.ipynb", lessons)
+    assert answer.cell == ["# " + WRONG + CHECK] and not unknown
+    assert handed_in.names("# " + CHECK, []) == []
+    assert handed_in.names("pass", ["exercise:01.attention"]) == ["01.attention"]
+
+
+def test_an_answer_comes_with_the_exercises_before_it(tmp_path):
+    mask, attention = (handed_in.course()[f"02.causal_{x}"].stub for x in ("mask", "attention"))
+    save(tmp_path / "2.ipynb", notebook("import math", mask, "x = 1", attention, "y = 1"))
+    _, second = handed_in.answers(tmp_path / "2.ipynb", handed_in.course())[0]
+    assert (second.before, second.others) == ([mask], ["import math", "x = 1"])
+
+
+def test_the_course_s_own_set_up_comes_before_each_exercise():
+    lessons = handed_in.course()
+    assert list(lessons) == list(exercises())
+    for lesson in lessons.values():
+        assert "environment.set_up()" in lesson.set_up[0] and lesson.function in lesson.stub
+        assert not [x for x in lesson.set_up if "pip install" in x]
+    assert "import attention as library" in "\n".join(lessons["10.latent_kv"].set_up)
+
+
+@pytest.mark.parametrize(
+    "files, tried",
+    [
+        ({}, ""),
+        ({"progress.json": {"learner": "a", "exercises": {"01.attention": {"attempts": 3}}}}, 3),
+        (
+            {
+                "progress.json": {"learner": "a", "exercises": {"01.attention": {"attempts": 4}}},
+                "progress-Ada.json": {
+                    "learner": "a",
+                    "exercises": {"01.attention": {"attempts": 3}},
+                },
+            },
+            4,
+        ),
+        (
+            {
+                "progress-a.json": {"learner": "a", "exercises": {"01.attention": {"attempts": 3}}},
+                "progress-b.json": {"learner": "b", "exercises": {"01.attention": {"attempts": 3}}},
+            },
+            "",
+        ),
+        ({"progress.json": {"exercises": {"01.attention": {"attempts": "=many"}}}}, ""),
+        ({"progress.json": ["exercises"]}, ""),
+    ],
+)
+def test_attempts_come_from_one_learner_s_progress_beside(tmp_path, files, tried):
+    save(tmp_path / "01.ipynb", read(PATHS[1]))
+    for name, kept in files.items():
+        (tmp_path / name).write_text(json.dumps(kept))
+    (row,) = assess.assess(tmp_path, "1", show=None)
+    assert row.attempts == tried
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"passed",
+        b"{",
+        b"[]",
+        b"null",
+        b"[" * 10**5,
+        b'{"passed": true}',
+        b'{"passed": true, "diagnosis": null}',
+        b'{"passed": 1, "diagnosis": null, "library": false}',
+        b'{"passed": true, "diagnosis": "no scale", "library": false}',
+        b'{"passed": false, "diagnosis": "=1+1", "unknown name": false}',
+        b'{"passed": false, "diagnosis": ["no scale"]}',
+    ],
+)
+def test_only_a_verdict_that_can_be_is_believed(said):
+    exercise = engine.find("01.attention")
+    assert assess.believed(said, exercise) == (False, "no verdict", assess.ENDED["no verdict"])
+
+
+def test_every_diagnosis_of_check_is_believed():
+    given = inspect.getsource(engine.examine)
+    for diagnosis in assess.OF_CHECK:
+        assert f'"{diagnosis}"' in given
+        said = json.dumps({"passed": False, "diagnosis": diagnosis, "unknown name": False})
+        assert assess.believed(said.encode(), engine.find("01.attention"))[1] == diagnosis
+
+
+def test_the_table_is_whole_and_no_link_leads_it_elsewhere(tmp_path, capsys):
+    other = tmp_path / "other"
+    other.write_text("mine")
+    folder = tmp_path / "handed in"
+    save(folder / "=1+1\n" / "01.ipynb", read(PATHS[1]))
+    (folder / "assessed-1.csv").symlink_to(other)
+    assess.main(folder, "1", "none")
+    assert other.read_text() == "mine"
+    with open(folder / "assessed-1.csv", newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row == {
+        "learner": "'=1+1?",
+        "notebook": "'=1+1?/01.ipynb",
+        "exercise": "01.attention",
+        "passed": "no",
+        "diagnosis": "not started",
+        "attempts": "",
+        "remark": "",
+        "isolation": "none",
+    }
+    head, *_, summary, _, table = capsys.readouterr().out.splitlines()
+    assert head == f"Isolation: {sandbox.NONE}."
+    assert summary == "01.attention: 0 of 1 passed, not started 1"
+    assert table == f"The table: {folder}/assessed-1.csv"
+
+
+def test_without_isolation_the_verdicts_are_the_same(tmp_path):
+    for learner in ("right", "wrong"):
+        save(tmp_path / learner / "01.ipynb", handed(ANSWERS[learner][0]))
+    rows = assess.assess(tmp_path, "1", isolated=False, show=None)
+    assert shown(rows) == {learner: ANSWERS[learner][1:] for learner in ("right", "wrong")}
+
+
+def test_without_bubblewrap_nothing_is_run_and_the_remedy_is_said(tmp_path):
+    save(tmp_path / "right" / "01.ipynb", handed(ANSWERS["right"][0]))
+    ended = subprocess.run(
+        [sys.executable, "-m", "makers.assess", tmp_path],
+        env=os.environ | {"PATH": "/nowhere"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 1 and ended.stderr == f"{sandbox.REMEDY}\n"
+    assert not list(tmp_path.glob("*.csv"))
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (["nowhere", "", "none"], "there is no such folder"),
+        ([".", "../1", "none"], "SEED is '../1'; name a word, as in SEED=2026-11-26"),
+        ([".", "", "some"], "ISOLATION is 'some'; leave it out, or write ISOLATION=none"),
+        ([".", "", "none"], "no notebook"),
+    ],
+)
+def test_what_was_asked_wrongly_is_told(tmp_path, monkeypatch, given, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, OSError, sandbox.Refused), match=said):
+        assess.main(*given)
+
+
+def test_what_every_answer_may_read_is_no_place_to_hand_in(monkeypatch):
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: name)
+    with pytest.raises(sandbox.Refused, match="which every answer may read: move it away"):
+        sandbox.ready(folder=ROOT / "data" / "handed_in")
+
+
+def test_make_asks_for_a_folder():
+    made = subprocess.run(["make", "-n", "assess"], cwd=ROOT, capture_output=True, text=True)
+    assert made.returncode and "make assess FOLDER=handed_in" in made.stderr

@@ -23,7 +23,7 @@ MAY_ASK = {  # nothing asks widgets, makers, environment or progress
         "record",
         "figures.parts",
     },  # hues
-    "makers": {"library", "checkpoints", "experiments", "figures"},
+    "makers": {"library", "checkpoints", "experiments", "figures", "copies", "checks"},
 }
 FILES = [*(ROOT / "course_utils").rglob("*.py"), *(ROOT / "makers").rglob("*.py")]
 
