@@ -14,7 +14,7 @@ from IPython.display import display
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from course_utils import copies
+from course_utils import copies, record
 from course_utils.figures import as_shown
 from course_utils.record import in_colab
 
@@ -65,7 +65,7 @@ def dtype():
 
 def report():
     """Show what is ready and what is not, with one remedy for each problem."""
-    rows = [python(), *packages(), processor(), gpu(), *lessons()]
+    rows = [python(), *packages(), processor(), gpu(), progress(), *lessons()]
     text = "\n".join(
         f"{row.what}: {row.found}. {'To do: ' + row.remedy if row.remedy else 'Ready.'}"
         for row in rows
@@ -130,6 +130,21 @@ def gpu():
         remedy = "run nvidia-smi in a terminal; if it lists a GPU: make clean, then make lab"
         return Row("GPU", "a driver, but torch cannot use it", remedy)
     return Row("GPU", "none that CUDA can use, and none is needed: every lesson runs on the CPU")
+
+
+def progress():
+    """Where it is kept what a learner has passed, or what would lose it."""
+    file = record.path()
+    if file is None:
+        return Row("Progress", "not kept: COURSE_PROGRESS is off")
+    if in_colab() and not record.in_drive():
+        remedy = f"to keep it, and your lessons, {record.MOUNT}"
+        return Row("Progress", f"in {file}, which ends with this runtime", remedy)
+    there = next(x for x in (file, *file.parents) if x.exists())
+    if os.access(there, os.W_OK):
+        return Row("Progress", f"kept in {file}")
+    remedy = "run %env COURSE_FOLDER=~/my_lessons in a cell of its own, in each lesson"
+    return Row("Progress", f"not kept: {there} cannot be written", remedy)
 
 
 def lessons():

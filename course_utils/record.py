@@ -21,6 +21,7 @@ VERSION = 1
 CLONE = Path(__file__).resolve().parent.parent
 CONTENT = Path("/content")  # where Colab begins, gone with its runtime
 DRIVE = CONTENT / "drive" / "MyDrive"  # where it mounts a Drive
+MOUNT = 'run from google.colab import drive; drive.mount("/content/drive") in a cell of its own'
 WAIT = 10  # seconds for another kernel to finish writing
 TOLD = set()  # what went wrong is said once
 
@@ -36,6 +37,11 @@ class Newer(ValueError):
 def in_colab():
     """Whether this runs in Google Colab."""
     return "google.colab" in sys.modules
+
+
+def in_drive():
+    """Whether this is Colab with a Drive mounted, which outlives the runtime."""
+    return in_colab() and folder().is_relative_to(DRIVE)
 
 
 def folder():
@@ -66,9 +72,9 @@ def read(file=None):
     if own is None:
         return blank()
     try:
-        return parsed(own.read_bytes())
+        return with_runtime(parsed(own.read_bytes()), own)
     except FileNotFoundError:
-        return blank()
+        return with_runtime(blank(), own)
     except ValueError as error:
         tell(f"{own} {error}.")
     except OSError as error:
@@ -93,7 +99,8 @@ def attempt(exercise, diagnosis, passed):
         if passed:
             entry["passed"] = when
         else:
-            entry["mistakes"][diagnosis] = entry["mistakes"].get(diagnosis, 0) + 1
+            met = entry["mistakes"].pop(diagnosis, 0)
+            entry["mistakes"][diagnosis] = met + 1  # the last one is the one met last
 
     update(change)
 
@@ -160,8 +167,8 @@ def update(change):
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock_path(where), timeout=WAIT):
-            kept = whole_or_blank(where)
-            before = copy.deepcopy(kept)
+            before = whole_or_blank(where)
+            kept = with_runtime(copy.deepcopy(before), where)
             change(kept)
             if kept != before or not where.exists():
                 write(where, kept)
@@ -194,6 +201,16 @@ def whole_or_blank(where):
         os.replace(where, aside)
         print(f"{where} {error}: it is set aside as {aside.name}, and your progress begins anew.")
         return blank()
+
+
+def with_runtime(kept, where):
+    """In Colab with a Drive: this, and what was kept in the runtime before that was mounted."""
+    runtime = CONTENT / "my_lessons" / where.name
+    if in_colab() and runtime != where and runtime.exists():
+        early = parsed(runtime.read_bytes())
+        for part in ("exercises", "guesses"):
+            kept[part] = early[part] | kept[part]
+    return kept
 
 
 def write(where, kept):
@@ -270,6 +287,8 @@ def misfit(x, form, at="it"):
     if not isinstance(x, dict):
         return f"{at} is no dict"
     if str in form:
+        if too_long := [key for key in x if not a_text(key)]:
+            return f"{at} has a name of {len(too_long[0])} letters"
         form = dict.fromkeys(x, form[str])
     if missing := form.keys() - x.keys():
         return f"{at} has no {min(missing)!r}"

@@ -15,6 +15,7 @@ MAY_ASK = {  # nothing asks widgets, makers, environment or progress
     "widgets": {"library", "checkpoints", "experiments", "figures", "record"},
     "copies": {"record"},
     "environment": {"figures", "record", "copies"},
+    "progress": {"library", "figures", "record", "checks"},
     "checks": {
         "library",
         "ladder",
@@ -76,5 +77,6 @@ def test_every_room_is_in_the_rule():
         "record",
         "copies",
         "environment",
+        "progress",
         "makers",
     }

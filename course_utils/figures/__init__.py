@@ -36,6 +36,7 @@ from course_utils.figures.hero import hero
 from course_utils.figures.low_rank import kept, low_rank
 from course_utils.figures.maps import attention_map, found, lookup
 from course_utils.figures.parts import interval
+from course_utils.figures.progress import STATES, can_draw, classroom, guesses, rungs, short
 from course_utils.figures.roof import ridges, roofline, whole_steps
 from course_utils.figures.shapes import alphabet, flow
 from course_utils.figures.task import questions

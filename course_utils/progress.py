@@ -1,0 +1,385 @@
+"""What a learner has passed, and what a class is at: `show`, `export`, `class_summary`."""
+
+import base64
+import html
+import time
+from collections import Counter
+from pathlib import Path
+from statistics import median_low
+from typing import NamedTuple
+
+import numpy as np
+from IPython.display import display
+
+from course_utils import figures, questions, record
+from course_utils.checks.engine import exercises
+
+STUCK_MINUTES, STUCK_ATTEMPTS = 10, 5
+TOO_LARGE = 1_000_000  # bytes: a whole course takes some ten thousand
+KEPT = """\
+What is kept of you, all of it in one file that you can read:
+- of each exercise that you tried: how often, which named mistakes were met and how often, when you
+  tried it first and last, and when it passed;
+- of each question you guessed at: your guess, the truth it stood beside, and when;
+- eight random characters, so that two files of yours can be told to be one learner's;
+- a name only if you give one, with progress.export("your name"); progress.export("") drops it.
+Your code, your notes, what errors said, which hints you opened: none of that is kept.
+Nothing leaves this machine by itself. An instructor sees the file if you hand it in, or if you work
+on a hub where they may read your folder. To keep nothing, set COURSE_PROGRESS=off before you start
+Jupyter, or run %env COURSE_PROGRESS=off in a lesson; to forget what is kept, delete the file."""
+
+
+class Learner(NamedTuple):
+    """Of one learner, what their newest file keeps."""
+
+    name: str  # as all words say it
+    sign: str  # as pictures do
+    exercises: dict
+    guesses: dict
+
+
+def what_is_kept():
+    """Say what is kept of a learner, where, and who sees it."""
+    print(f"{KEPT}\n\n{where()}")
+
+
+def where():
+    """Where progress is kept, in words."""
+    file = record.path()
+    if file is None:
+        return "Progress is off (COURSE_PROGRESS=off): nothing is kept."
+    if not record.in_colab():
+        return f"Kept in {file}; nothing leaves this machine by itself."
+    if record.in_drive():
+        return f"Kept in your Google Drive, {file}; it is sent to nobody."
+    return f"Kept in {file}, which ends with this runtime. To keep it: {record.MOUNT}."
+
+
+def show():
+    """Show the ladder of the exercises: passed, tried how often, or not begun."""
+    kept = record.read()["exercises"]
+    lessons, said = {}, []
+    for name in exercises():
+        lesson, _, short = name.partition(".")
+        state, words = of_exercise(kept.get(name))
+        lessons.setdefault(lesson, {})[short] = (state, words)
+        if state != "not begun":
+            said.append(f"{name}: {words}.")
+    passed = sum(state == "passed" for row in lessons.values() for state, _ in row.values())
+    alt = [f"{passed} of {len(exercises())} exercises passed.", *said]
+    if len(said) < len(exercises()):
+        alt.append("The others are not begun." if said else "None is begun.")
+    display(figures.rungs(lessons, alt[0].rstrip("."), " ".join(alt)))
+    print(f"{where()}\nprogress.export() makes a file to hand in; progress.what_is_kept()")
+
+
+def of_exercise(entry):
+    """The state of an exercise and what to say of it, from what is kept of it or None."""
+    if not entry:
+        return "not begun", "not begun"
+    tried = count(entry["attempts"], "attempt")
+    return ("passed", f"passed, {tried}") if entry["passed"] else ("trying", f"{tried} so far")
+
+
+def export(name=None):
+    """Write the file to hand in, beside your progress, and say where it is and what is in it.
+
+    name: yours, if you like to give one; "" takes it back. Returns None.
+    """
+    own = record.path()
+    if own is None:
+        print(where())
+        return
+    if name is not None:
+        record.named(" ".join(name.split())[:80])
+    record.update(lambda kept: None)  # so that a learner is the same in each file
+    kept = record.read()
+    file = own.with_name(f"progress-{file_name(kept['name']) or kept['learner']}.json")
+    try:
+        record.write(file, kept)
+    except OSError as error:
+        print(f"Nothing could be written: {error}. Name another folder: %env COURSE_FOLDER=…")
+        return
+    passed = sum(bool(entry["passed"]) for entry in kept["exercises"].values())
+    text = (
+        f"To hand in: {file}\nIn it: {count(len(kept['exercises']), 'exercise')} tried, with "
+        f"attempts and named mistakes, {passed} passed; {count(len(kept['guesses']), 'guess')}; "
+        f"{'the name ' + kept['name'] if kept['name'] else 'no name'}; no code. "
+        "progress.what_is_kept() says more."
+    )
+    page = base64.b64encode(file.read_bytes()).decode()
+    link = f'<a download="{file.name}" href="data:application/json;base64,{page}">Download it</a>'
+    lines = html.escape(text).replace("\n", "<br>")
+    data = {"text/plain": text, "text/html": f'<p style="font-size: 15px">{lines}<br>{link}</p>'}
+    display(data, raw=True)
+
+
+def file_name(name):
+    """What a file may be called after a name: its letters and digits.
+
+    >>> file_name("Zoë van Dam"), file_name("../etc"), file_name("!")
+    ('Zoë_van_Dam', 'etc', '')
+    """
+    letters = "".join(x if x.isalnum() or x in "-_" else " " for x in name)
+    return "_".join(letters.split())[:40]
+
+
+def class_summary(folder, every=None, names=True):
+    """Show which mistakes are in the room, who is stuck, and what has passed.
+
+    folder: where the files are that learners handed in, or the folder of a hub in which theirs are;
+    folders in it count, too. every: seconds after which it is drawn anew, until you interrupt (■).
+    names=False numbers the learners, for a screen that all can see. Raises NotADirectoryError if
+    there is no such folder.
+    """
+    again(lambda: summary(folder, names), every)
+
+
+def class_guesses(name, folder, every=None):
+    """Show how many in the room guessed what, and the truth once a learner has been shown it.
+
+    name: of the question, as "07.way". Raises KeyError if there is no such question, and as
+    `class_summary`.
+    """
+    again(lambda: guess_chart(name, folder), every)
+
+
+def again(draw, every):
+    """Show what draw makes; every so many seconds in its place what it then makes, if another."""
+    shown = draw()
+    handle = display(shown, display_id=True)
+    try:
+        while every:
+            time.sleep(every)
+            new = draw()
+            if new.alt != shown.alt:
+                shown = new
+                handle.update(shown)
+    except KeyboardInterrupt:
+        print("No longer updated.")
+
+
+def summary(folder, names=True):
+    """The picture of `class_summary`, all of it in words as its alt."""
+    learners, left_out = in_folder(folder)
+    if not names:
+        learners = [x._replace(name=f"{i}", sign=f"{i}") for i, x in enumerate(learners, start=1)]
+    now = record.moment(record.now())
+    rows, stuck = {}, []
+    for name in exercises():
+        states = [state_of(learner.exercises.get(name), now) for learner in learners]
+        if any(state != "not begun" for state, _ in states):
+            rows[name] = (states, tally(states), mistakes_of(name, learners))
+            each = zip(learners, states, strict=True)
+            stuck += [(x, name, x.exercises[name]) for x, (state, _) in each if state == "stuck"]
+    stuck = [(x, how_long(*rest, now)) for x, *rest in sorted(stuck, key=by_need(now))]
+    none = f"No file of progress.export() in {folder} yet"
+    title = headline(rows, len(learners)) if learners else none
+    when = f"{count(len(learners), 'learner')}, {now.astimezone():%d %b %Y, %H:%M}{untouched(rows)}"
+    drawn = {
+        name: (states, words, [(what, n, [x.sign for x in now_in]) for what, n, now_in in met])
+        for name, (states, words, met) in rows.items()
+    }
+    signs = [learner.sign for learner in learners]
+    who = [f"{learner.sign}: {rest}" for learner, rest in stuck]
+    alt = "\n".join([f"{title}.", f"{when}.", *in_words(rows, stuck, left_out)])
+    return figures.classroom(title, when, signs, drawn, who, left_out, alt)
+
+
+def tally(states):
+    """How many learners are in each state, in words."""
+    counts = Counter(state for state, _ in states)
+    return ", ".join(f"{counts[state]} {state}" for state in figures.STATES if counts[state])
+
+
+def untouched(rows):
+    """Which exercises no one has begun, in words, or ""."""
+    every = [*exercises()]
+    rest = [name for name in every if name not in rows]
+    if not rest or not rows:
+        return ""
+    is_tail = rest == every[-len(rest) :]
+    return f". Begun by no one: {f'{rest[0]} and later' if is_tail else ', '.join(rest)}"
+
+
+def headline(rows, n):
+    """The mistake that most of n learners are in now."""
+    every = [(len(now_in), x, name) for name, row in rows.items() for x, _, now_in in row[2]]
+    most, mistake, name = max(every, key=lambda x: x[0], default=(0, "", ""))
+    if not most:
+        return "No one is in a mistake now"
+    return f"In the room now: {mistake}, {most} of {count(n, 'learner')}, in {name}"
+
+
+def in_words(rows, stuck, left_out):
+    """The lines of a summary below its headline."""
+    for name, (_, words, met) in rows.items():
+        yield f"{name}: {words}."
+        for mistake, n, now_in in met:
+            names = ", ".join(x.name for x in now_in)
+            now = f", {len(now_in)} in it now: {names}" if names else ""
+            yield f"  {mistake}: {n} met it{now}"
+    for title, lines in (
+        ("Stuck:", [f"{learner.name}: {rest}" for learner, rest in stuck]),
+        ("Left out:", left_out),
+    ):
+        yield from [title] * bool(lines)
+        yield from (f"  {line}" for line in lines)
+
+
+def state_of(entry, now):
+    """("passed", "stuck", "trying" or "not begun", attempts) of what is kept of an exercise."""
+    if not entry:
+        return "not begun", 0
+    if entry["passed"]:
+        return "passed", entry["attempts"]
+    is_stuck = entry["attempts"] >= STUCK_ATTEMPTS or minutes(entry["first"], now) >= STUCK_MINUTES
+    return "stuck" if is_stuck else "trying", entry["attempts"]
+
+
+def mistakes_of(name, learners):
+    """(mistake, how many met it, the learners in it now) of an exercise, the commonest first."""
+    met, now_in = Counter(), {}
+    for learner in learners:
+        entry = learner.exercises.get(name, {"mistakes": {}, "passed": None})
+        met.update(entry["mistakes"].keys())
+        if entry["mistakes"] and not entry["passed"]:
+            now_in.setdefault([*entry["mistakes"]][-1], []).append(learner)
+    every = [(mistake, n, now_in.get(mistake, [])) for mistake, n in met.items()]
+    return sorted(every, key=lambda x: (-x[1], -len(x[2]), x[0]))
+
+
+def by_need(now):
+    """A key that sorts what a learner tried last before what they left behind, then those who tried
+    in the last hour before others, then who began earlier."""
+
+    def key(stuck):
+        learner, _, entry = stuck
+        is_left = any(entry["last"] < other["last"] for other in learner.exercises.values())
+        return is_left, minutes(entry["last"], now) > 60, entry["first"]
+
+    return key
+
+
+def how_long(name, entry, now):
+    """At what one who is stuck is, for how long, and whether they still try."""
+    mistake = [*entry["mistakes"]][-1] if entry["mistakes"] else "no mistake named"
+    first, last = (span(minutes(entry[x], now)) for x in ("first", "last"))
+    tried = count(entry["attempts"], "attempt")
+    return f"{name}, {mistake}, {tried}, for {first}, last one {last} ago"
+
+
+def minutes(when, now):
+    """Minutes since then; none where a clock is ahead."""
+    return max((now - record.moment(when)).total_seconds() / 60, 0)
+
+
+def span(minutes):
+    """A time in words.
+
+    >>> span(0.4), span(12.9), span(150), span(5000)
+    ('0 min', '12 min', '2 h', '3 days')
+    """
+    if minutes < 120:
+        return f"{int(minutes)} min"
+    return f"{int(minutes / 60)} h" if minutes < 48 * 60 else f"{int(minutes / 1440)} days"
+
+
+def guess_chart(name, folder):
+    """The picture of `class_guesses`."""
+    question = questions.find(name)
+    learners, left_out = in_folder(folder)
+    kept = [learner.guesses[name] for learner in learners if name in learner.guesses]
+    places, counts, others = questions.places(question), Counter(), 0
+    for said in (guess["said"] for guess in kept):
+        place = nearest(said, places)
+        counts[place] += 1
+        others += place is None
+    truth = truth_of(question, [guess["truth"] for guess in kept if guess["truth"] is not None])
+    reads = [questions.words(question, place) for place in places]
+    each = [f"{reads[i]}: {counts[i]}" for i in range(len(places)) if counts[i]]
+    words = f"{len(kept)} of {count(len(learners), 'learner')} guessed"
+    words += f", {others} something else" * bool(others)
+    said = [f"{name}: {question['ask']}. {words}." + f" {'; '.join(each)}." * bool(each)]
+    at = None
+    if truth is not None and (at := on_axis(truth, places)) is not None:
+        at = (at, questions.words(question, truth))
+        said.append(f"It is {at[1]}.")
+    said += [f"Left out: {line}." for line in left_out]
+    bars = [counts[i] for i in range(len(places))]
+    return figures.guesses(question["ask"], reads, bars, at, " ".join(said), words)
+
+
+def nearest(said, places):
+    """The index of the place that a guess is at, or None: it answers another question."""
+    if isinstance(places[0], str) or isinstance(said, str):
+        return places.index(said) if said in places else None
+    return min(range(len(places)), key=lambda i: abs(places[i] - said))
+
+
+def truth_of(question, truths):
+    """What learners were shown: the commonest choice, the middle number; else what is known."""
+    kind = str if "choices" in question else (int, float)
+    truths = [truth for truth in truths if isinstance(truth, kind)]
+    if not truths:
+        return question.get("truth")
+    return Counter(truths).most_common(1)[0][0] if kind is str else median_low(truths)
+
+
+def on_axis(truth, places):
+    """Where on the axis of these places a truth is: for numbers also between two of them."""
+    if isinstance(places[0], str):
+        return places.index(truth) if truth in places else None
+    return float(np.interp(truth, places, range(len(places))))
+
+
+def in_folder(folder):
+    """The learners whose files are in a folder, by name, and a line for each file left out."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise NotADirectoryError(f"there is no folder {folder}: name the one that has the files")
+    newest, left_out = {}, []
+    for file in sorted(folder.rglob("progress*.json")):
+        try:
+            if not file.is_file():
+                continue
+            if file.stat().st_size > TOO_LARGE:
+                raise record.Damaged(f"is larger than {TOO_LARGE:,} bytes")
+            kept = record.read(file)
+        except ValueError as error:
+            left_out.append(f"{file.relative_to(folder)} {error}")
+        except OSError as error:
+            left_out.append(f"{file.relative_to(folder)} cannot be read: {error.strerror}")
+        else:
+            age = (last_of(kept), file.stat().st_mtime)
+            if kept["learner"] not in newest or age > newest[kept["learner"]][0]:
+                newest[kept["learner"]] = (age, kept)
+    every = [kept for _, kept in newest.values()]
+    names = Counter(kept["name"] for kept in every)
+    learners = [learner(kept, names[kept["name"]] == 1) for kept in every]
+    return sorted(learners, key=lambda x: x.name.casefold()), left_out
+
+
+def last_of(kept):
+    """When a learner last did something that is kept."""
+    times = [entry["last"] for entry in kept["exercises"].values()]
+    times += [guess["when"] for guess in kept["guesses"].values()]
+    return max((record.moment(when).timestamp() for when in times), default=0)
+
+
+def learner(kept, is_unique):
+    """A Learner; who gave no name, or one that another has too, goes by the random characters."""
+    tag, name = kept["learner"], " ".join(kept["name"].split())
+    is_drawn = figures.can_draw(name)
+    said = name if name and is_unique and is_drawn else f"{name} ({tag})" if name else tag
+    sign = tag if not (name and is_drawn) else name if is_unique else f"{name[:8]} {tag[:4]}"
+    return Learner(said, figures.short(sign), kept["exercises"], kept["guesses"])
+
+
+def count(n, what):
+    """A number of things.
+
+    >>> count(1, "attempt"), count(3, "guess")
+    ('1 attempt', '3 guesses')
+    """
+    return f"{n} {what}" + ("" if n == 1 else "es" if what.endswith("s") else "s")
