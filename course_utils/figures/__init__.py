@@ -45,6 +45,7 @@ from course_utils.figures.trade_off import (
     latent_frontier,
     learning_curves,
     trained_and_random,
+    unbeaten,
     uptraining,
 )
 from course_utils.figures.wiring import latent_wiring, wiring
