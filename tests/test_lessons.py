@@ -9,7 +9,7 @@ import pytest
 from lessons import PATHS, ROOT, code, read
 from nbconvert import HTMLExporter
 
-from course_utils import data_path
+from course_utils import data_path, questions
 from course_utils.checks.engine import exercises
 from makers import publish
 
@@ -153,7 +153,8 @@ def test_it_is_short(name):
     assert max(len(cell.source.splitlines()) for cell in code(LESSONS[name])) <= 15
     for cell in code(LESSONS[name])[1:]:
         assert max(map(len, cell.source.splitlines())) <= 100
-    assert len(LESSONS[name].cells) <= 46
+    guesses = [cell for cell in code(LESSONS[name]) if cell.source.startswith("guess(")]
+    assert len(LESSONS[name].cells) - len(guesses) <= 46
 
 
 @lesson
@@ -165,6 +166,25 @@ def test_it_has_the_exercises_of_its_number_and_each_is_unsolved(name):
         for tag in cell.metadata.get("tags", []):
             if tag.startswith("exercise:"):
                 assert "Not started" in cell.outputs[0].data["text/html"]
+
+
+@pytest.mark.parametrize("name", questions.questions())
+def test_a_question_is_short_and_has_places_to_choose_from(name):
+    question = questions.find(name)
+    assert 3 <= len(question["ask"]) <= 60
+    form = question.keys() - {"ask", "text", "truth"}
+    assert form in ({"choices"}, {"values"}, {"from", "to", "step"})
+    assert form != {"choices"} or "text" not in question
+    places = questions.places(question)
+    read = [questions.words(question, place) for place in places]
+    assert 2 <= len(places) == len(set(read)) <= 101
+    assert all(len(text) <= 60 for text in read)
+    if form == {"choices"}:
+        assert all(isinstance(place, str) for place in places)
+        assert question.get("truth", places[0]) in places
+    else:
+        assert places == sorted(places)
+        assert question.get("to", places[-1]) == places[-1]
 
 
 QUIZZES = sorted(path.stem for path in data_path("quizzes").glob("*.json"))
