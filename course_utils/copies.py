@@ -28,6 +28,7 @@ ROOT = PACKAGE.parent  # of the clone; of a wheel, where it is installed
 COLAB = "colab.research.google.com"
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#:]+)(#[^)]*)?\)")  # within the course
 CHECK = re.compile(r"""^(?:\w+ *= *)?checks\.check\(\s*["'](.+?)["']""", flags=re.M)
+CHANGED = "# The exercise has changed. It now begins:"
 FROM_BEFORE = """\
 ## From your copy before
 
@@ -69,7 +70,9 @@ def newer(folder=None):
             record.write(path, notebook)
             answers = f"with your answers to {', '.join(carried)}" if carried else "no answers yet"
             print(f"{path.name} in {short(folder)}: as it is in the course, {answers}.")
-        if not paths:
+        if paths:
+            print("Open them in the file browser: links in your other copies lead where they did.")
+        else:
             print(f"Your lessons in {short(folder)} are as new as the course.")
 
 
@@ -355,14 +358,15 @@ def carry(copy, notebook):
             continue  # nothing written
         if name in cells and name not in carried:
             cells[name]["source"] = merged(answer, was or now, now)
+            carried.append(name)
         else:
             kept.append(f"# {name}\n{commented(answer)}")
-        carried.append(name)
+            carried.append(f"{name} (at its end)")
     for i, text in enumerate([FROM_BEFORE, *kept] if kept else []):
         cell = {"id": f"kept-{i}", "metadata": {"tags": ["kept"]}, "source": text}
         code = {"cell_type": "code", "outputs": [], "execution_count": None}
         notebook["cells"].append(cell | (code if i else {"cell_type": "markdown"}))
-    return list(dict.fromkeys(carried))
+    return carried
 
 
 def merged(answer, was, now):
@@ -375,8 +379,10 @@ def merged(answer, was, now):
     if not fits(own, asked):
         said = "# The exercise above has changed. You wrote, for the one before:"
         return f"{now}\n\n{said}\n{commented(answer)}"
-    said = f"# The exercise has changed. It now begins:\n{commented(asked)}\n\n"
-    return f"{said if asked != asked_before else ''}{own}\n\n{call}"
+    if asked != asked_before:
+        own = re.sub(rf"\A{CHANGED}(\n#.*)*\n\n", "", own)  # said of an earlier change
+        own = f"{CHANGED}\n{commented(asked)}\n\n{own}"
+    return f"{own}\n\n{call}"
 
 
 def parted(stub):

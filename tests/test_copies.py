@@ -221,7 +221,7 @@ def test_a_newer_lesson_comes_beside_the_old_one_with_its_answers(folder, course
     assert said.startswith("Lesson 01 is newer in the course: ") and said.count("\n") == 1
     copies.newer()
     said = capsys.readouterr().out
-    assert said.startswith("01_self_attention_v2.ipynb in ~/mine: ") and said.count("\n") == 1
+    assert said.startswith("01_self_attention_v2.ipynb in ~/mine: ") and said.count("\n") == 2
     assert "with your answers to 01.attention" in said
     new = read(folder / "01_self_attention_v2.ipynb")
     nbformat.validate(new)
@@ -334,7 +334,10 @@ def test_where_the_question_is_in_other_words_the_answer_stands_below_them(folde
     )
     names, times = run(source)
     assert times == 1 and names["x"] == 1
-    assert "mine" in source
+    change_stub(course, stub.replace("Other", "Still other"))
+    copies.newer()
+    again = stub_of(read(folder / "01_self_attention_v3.ipynb"), "01.attention").source
+    assert again == source.replace("Other", "Still other")
 
 
 @pytest.mark.parametrize(
@@ -385,7 +388,7 @@ def test_answers_without_a_place_are_kept_at_the_end_again_and_again(folder, cou
     assert heading.source.startswith("## From your copy before\n")
     assert uncommented(kept.source) == f"01.attention\n{ANSWER}"
     run(kept.source)
-    assert "with your answers to 01.attention" in capsys.readouterr().out
+    assert "with your answers to 01.attention (at its end)." in capsys.readouterr().out
 
     answer(folder / "01_self_attention_v2.ipynb", "01.other", "def other(q):\n    return 1")
     cell["metadata"] = {"tags": ["exercise:01.third"]}
