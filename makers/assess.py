@@ -42,7 +42,6 @@ from makers import handed_in, sandbox
 
 SECONDS = 20  # for the learner's cell, and again for judging it
 START = 60  # for Python, and what the answer needs from other cells
-ROOM = 2**30  # bytes of memory that are free for each answer that runs at the same time
 OF_CHECK = {  # diagnoses that every exercise has
     "an error",
     "an in-place edit",
@@ -105,15 +104,18 @@ def assess(folder, seed, isolated=True, seconds=SECONDS, show=sys.stderr):
     with bar, ThreadPoolExecutor(slots.qsize()) as pool:
         futures = [answer and pool.submit(judge, row, answer) for row, answer in found]
         done = []
-        for (row, _), future in zip(found, futures, strict=True):
-            done.append(future.result() if future else row)
-            bar.update()
+        try:
+            for (row, _), future in zip(found, futures, strict=True):
+                done.append(future.result() if future else row)
+                bar.update()
+        finally:
+            pool.shutdown(cancel_futures=True)  # whoever presses Ctrl-C waits for no more
     return done
 
 
 def workers():
-    """How many answers run at the same time: one a core, if there is memory for it."""
-    return max(1, min(os.cpu_count(), psutil.virtual_memory().available // ROOM))
+    """How many answers run at the same time: one a core, if each may take all the memory it may."""
+    return max(1, min(os.cpu_count(), psutil.virtual_memory().available // sandbox.TOTAL))
 
 
 def rows(path, folder, lessons, versions):

@@ -39,9 +39,10 @@ REMEDY = (
     "\nIf you trust every line that was handed in: make assess … ISOLATION=none"
 )
 FORBIDDEN = (
-    "bwrap is installed, and cannot make a sandbox here:\n{}\nIn a container, allow it user "
-    "namespaces; on Ubuntu 24.04, which forbids them: sudo apt install apparmor-profiles, and "
-    "copy /usr/share/apparmor/extra-profiles/bwrap-userns-restrict to /etc/apparmor.d and load it."
+    "bwrap is there, but cannot make the sandbox:\n{}\nAn unknown option: it must be 0.8 or newer. "
+    "A container must be allowed user namespaces. Ubuntu 24.04 forbids them: sudo apt install "
+    "apparmor-profiles, then copy bwrap-userns-restrict from /usr/share/apparmor/extra-profiles to "
+    "/etc/apparmor.d, and sudo systemctl reload apparmor."
 )
 
 

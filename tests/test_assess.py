@@ -168,7 +168,7 @@ def shown(rows):
 
 def test_hostile_answers_get_their_line_and_the_others_are_judged_right(tmp_path, monkeypatch):
     if not available():
-        with pytest.raises(sandbox.Refused, match=r"apt install|cannot make a sandbox"):
+        with pytest.raises(sandbox.Refused, match=r"apt install|cannot make the sandbox"):
             assess.main(tmp_path)
         return
     monkeypatch.setenv("SECRET", "one")
@@ -412,6 +412,15 @@ def test_what_was_asked_wrongly_is_told(tmp_path, monkeypatch, given, said):
     monkeypatch.chdir(tmp_path)
     with pytest.raises((ValueError, OSError, sandbox.Refused), match=said):
         assess.main(*given)
+
+
+def test_a_bubblewrap_that_cannot_is_told_with_what_it_says(tmp_path, monkeypatch):
+    fake = tmp_path / "bwrap"
+    fake.write_text("#!/bin/sh\necho bwrap: Unknown option --size >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(sandbox.Refused, match=r"(?s)Unknown option --size.*0\.8 or newer"):
+        sandbox.ready()
 
 
 def test_what_every_answer_may_read_is_no_place_to_hand_in(monkeypatch):
