@@ -113,13 +113,14 @@ ANSWERS = {  # learner: the cell, and what passed, diagnosis and remark must be
     ),
     "writes elsewhere": (
         f"{IF_REFUSED}{RIGHT}\n"
-        "folders = '/', '/usr', '/dev', '/proc', HOME, ROOT, ROOT + '/course_utils', PREFIX, FOLDER\n"
+        "folders = '/', '/usr', '/dev', '/proc', HOME, ROOT + '/course_utils', PREFIX, FOLDER\n"
         "wrote = [x for x in folders if not refused(open, x + '/written', 'w')]\n"
         "for folder in ('/tmp', '/dev/shm'):\n"
         "    def fill():\n"
         "        for i in range(10):\n"
         "            with open(f'{folder}/{i}', 'wb') as file: file.write(bytes(5 * 10**7))\n"
         "    wrote += [] if refused(fill) else [folder]\n"
+        "refused(open, ROOT + '/written', 'w')  # or in memory only, if the course is in /tmp\n"
         f"attention = None if wrote else attention\n{CHECK}",
         *("yes", "", ""),
     ),
@@ -187,6 +188,7 @@ def test_hostile_answers_get_their_line_and_the_others_are_judged_right(tmp_path
         rows = assess.assess(tmp_path, "2026-11-26", seconds=10, show=None)
     assert shown(rows) == {learner: tuple(said) for learner, (_, *said) in ANSWERS.items()}
     assert (files(tmp_path), files(ROOT / "makers"), files(ROOT / "course_utils")) == before
+    assert not (ROOT / "written").exists()
     left = [x.info["cmdline"] for x in psutil.process_iter(["cmdline"])]
     assert not [x for x in left if "31415" in (x or ())]
 
