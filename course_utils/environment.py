@@ -140,8 +140,8 @@ def progress():
     if in_colab() and not record.in_drive():
         remedy = f"to keep it, and your lessons, {record.MOUNT}"
         return Row("Progress", f"in {file}, which ends with this runtime", remedy)
-    there = next(x for x in (file, *file.parents) if x.exists())
-    if os.access(there, os.W_OK):
+    there = next(x for x in file.parents if x.exists())
+    if there.is_dir() and os.access(there, os.W_OK):
         return Row("Progress", f"kept in {file}")
     remedy = "run %env COURSE_FOLDER=~/my_lessons in a cell of its own, in each lesson"
     return Row("Progress", f"not kept: {there} cannot be written", remedy)

@@ -147,16 +147,27 @@ def class_guesses(name, folder, every=None):
 def again(draw, every):
     """Show what draw makes; every so many seconds in its place what it then makes, if another."""
     shown = draw()
-    handle = display(shown, display_id=True)
+    data, metadata = bundle(shown)
+    handle = display(data, metadata=metadata, raw=True, display_id=True)
     try:
         while every:
             time.sleep(every)
             new = draw()
             if new.alt != shown.alt:
                 shown = new
-                handle.update(shown)
+                data, metadata = bundle(shown)
+                handle.update(data, metadata=metadata, raw=True)
     except KeyboardInterrupt:
         print("No longer updated.")
+
+
+def bundle(figure):
+    """A picture as a notebook shows it, and below it all of it in words, to be unfolded."""
+    data, metadata = figure._repr_mimebundle_()
+    if "text/html" in data:
+        said = f"<pre>{html.escape(figure.alt)}</pre>"
+        data["text/html"] += f"<details><summary>All of it in words</summary>{said}</details>"
+    return data, metadata
 
 
 def summary(folder, names=True):
@@ -327,9 +338,15 @@ def truth_of(question, truths):
 
 
 def on_axis(truth, places):
-    """Where on the axis of these places a truth is: for numbers also between two of them."""
-    if isinstance(places[0], str):
+    """Where on the axis of these places a truth is: a number may be between two, or beyond them.
+
+    >>> on_axis(8, [1, 2, 4, 8]), on_axis(6, [1, 2, 4, 8]), on_axis(9, [1, 2, 4, 8])
+    (3, 2.5, 3.5)
+    """
+    if truth in places or isinstance(places[0], str):
         return places.index(truth) if truth in places else None
+    if not places[0] < truth < places[-1]:
+        return -0.5 if truth < places[0] else len(places) - 0.5
     return float(np.interp(truth, places, range(len(places))))
 
 

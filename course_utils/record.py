@@ -206,10 +206,18 @@ def whole_or_blank(where):
 def with_runtime(kept, where):
     """In Colab with a Drive: this, and what was kept in the runtime before that was mounted."""
     runtime = CONTENT / "my_lessons" / where.name
-    if in_colab() and runtime != where and runtime.exists():
+    if not in_drive() or not runtime.exists():
+        return kept
+    try:
         early = parsed(runtime.read_bytes())
-        for part in ("exercises", "guesses"):
-            kept[part] = early[part] | kept[part]
+    except ValueError as error:
+        tell(f"{runtime} {error}.")
+        return kept
+    for name, entry in early["exercises"].items():
+        own = kept["exercises"].get(name)
+        if own is None or (entry["passed"] and not own["passed"]):
+            kept["exercises"][name] = entry
+    kept["guesses"] = early["guesses"] | kept["guesses"]
     return kept
 
 

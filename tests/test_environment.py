@@ -8,7 +8,7 @@ from importlib import metadata
 import pytest
 import torch
 
-from course_utils import environment
+from course_utils import environment, record
 from course_utils.figures import WIDGET
 
 
@@ -105,6 +105,35 @@ def test_colab_is_told_what_to_do_where_widgets_stay_dead(monkeypatch, capsys):
     monkeypatch.setattr(environment, "in_colab", lambda: True)
     environment.report()
     assert "%env COURSE_OUTPUTS=stored" in capsys.readouterr().out
+
+
+@pytest.fixture
+def colab(monkeypatch, tmp_path):
+    """Google Colab without a Drive; with one once record.DRIVE is made."""
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.delenv("COURSE_FOLDER", raising=False)
+    monkeypatch.delenv("COURSE_PROGRESS")
+    monkeypatch.setattr(record, "CONTENT", tmp_path)
+    monkeypatch.setattr(record, "DRIVE", tmp_path / "drive" / "MyDrive")
+
+
+def test_the_report_says_where_progress_is_kept(monkeypatch, tmp_path):
+    assert environment.progress() == ("Progress", "not kept: COURSE_PROGRESS is off", "")
+    monkeypatch.delenv("COURSE_PROGRESS")
+    monkeypatch.setenv("COURSE_FOLDER", str(tmp_path / "not" / "there" / "yet"))
+    file = tmp_path / "not" / "there" / "yet" / "progress.json"
+    assert environment.progress() == ("Progress", f"kept in {file}", "")
+    (tmp_path / "not").write_text("a file where a folder should be")
+    row = environment.progress()
+    assert "cannot be written" in row.found and "%env COURSE_FOLDER" in row.remedy
+
+
+def test_colab_is_told_that_progress_ends_with_the_runtime(colab, tmp_path):
+    row = environment.progress()
+    assert "ends with this runtime" in row.found and "drive.mount" in row.remedy
+    record.DRIVE.mkdir(parents=True)
+    kept = record.DRIVE / "my_lessons" / "progress.json"
+    assert environment.progress() == ("Progress", f"kept in {kept}", "")
 
 
 def test_python_answers_the_browser():

@@ -1,6 +1,7 @@
 """What a learner sees of their progress, and an instructor of a class."""
 
 import base64
+import html
 import json
 import re
 import sys
@@ -43,6 +44,7 @@ def shown(monkeypatch):
     """What is displayed, in order."""
     seen = []
     monkeypatch.setattr(progress, "display", lambda x, **how: seen.append(x))
+    monkeypatch.delenv("COURSE_OUTPUTS")
     return seen
 
 
@@ -237,9 +239,11 @@ Stuck:
 def test_a_class_of_twelve_is_summed_up(tmp_path, shown):
     the_class(tmp_path)
     progress.class_summary(tmp_path)
-    (figure,) = shown
+    (data,) = shown
+    assert data["text/plain"] == THE_CLASS  # where there are no pictures
+    assert data["text/html"].count(html.escape(THE_CLASS)) == 2  # as alt text, and to be unfolded
+    figure = progress.summary(tmp_path)
     assert figure.alt == THE_CLASS
-    assert figure._repr_mimebundle_()[0]["text/plain"] == THE_CLASS  # where there are no pictures
     assert_drawn_well(figure)
     drawn = words(figure)
     assert drawn[0] == "In the room now: no scale, 5 of 12 learners, in 01.attention"
@@ -328,6 +332,17 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         progress.class_summary(tmp_path / "nowhere")
 
 
+def test_whom_to_help_first(tmp_path):
+    """Who tries now before who left an hour ago, and what was tried last before what was left."""
+    same = ["no scale"] * 5
+    file_of(tmp_path, 1, "Ada", attention=tried(300, 200, *same))
+    file_of(tmp_path, 2, "Ben", attention=tried(40, 30, *same), causal_mask=tried(20, 1, *same))
+    file_of(tmp_path, 3, "Cleo", attention=tried(12, 2, *same))
+    _, said = progress.summary(tmp_path).alt.split("Stuck:\n")
+    order = re.findall(r"(\w+): (\d\d)\.", said)
+    assert order == [("Ben", "02"), ("Cleo", "01"), ("Ada", "01"), ("Ben", "01")]
+
+
 def test_a_clock_that_is_ahead_makes_no_negative_time(tmp_path):
     file_of(tmp_path, 1, "Ada", attention=tried(-5, -9, *["no scale"] * 5))
     assert "for 0 min, last one 0 min ago" in progress.summary(tmp_path).alt
@@ -336,7 +351,7 @@ def test_a_clock_that_is_ahead_makes_no_negative_time(tmp_path):
 def test_a_running_session_is_redrawn_in_place_until_interrupted(tmp_path, monkeypatch, capsys):
     the_class(tmp_path)
     seen, waits = [], iter(range(9))
-    handle = types.SimpleNamespace(update=lambda x: seen.append(x.alt))
+    handle = types.SimpleNamespace(update=lambda x, **how: seen.append(x["text/plain"]))
 
     def wait(seconds):
         assert seconds == 10
@@ -346,7 +361,7 @@ def test_a_running_session_is_redrawn_in_place_until_interrupted(tmp_path, monke
         if i == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(progress, "display", lambda x, display_id: handle)
+    monkeypatch.setattr(progress, "display", lambda x, **how: handle)
     monkeypatch.setattr(progress.time, "sleep", wait)
     progress.class_summary(tmp_path, every=10)
     (new,) = seen  # where nothing has changed nothing flickers
@@ -380,8 +395,8 @@ def test_the_guesses_of_a_room_stand_beside_the_truth(tmp_path, asked, shown, na
     for i in range(4):
         file_of(tmp_path, i, f"L{i}", guess_of(name, *guesses[i]) if i < len(guesses) else None)
     progress.class_guesses(name, tmp_path)
-    (figure,) = shown
-    assert figure.alt == f"{name}: {QUESTIONS[name]['ask']}. {said}"
+    figure = progress.guess_chart(name, tmp_path)
+    assert figure.alt == shown[0]["text/plain"] == f"{name}: {QUESTIONS[name]['ask']}. {said}"
     assert_drawn_well(figure)
     bars = [x.get_height() for x in figure.axes[0].patches]
     places = questions.places(QUESTIONS[name])

@@ -289,6 +289,38 @@ def test_the_folder_is_the_learners_own(tmp_path, monkeypatch):
     assert record.folder() == record.DRIVE / "my_lessons"
 
 
+def test_what_was_kept_before_a_drive_was_mounted_is_not_lost(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.delenv("COURSE_FOLDER", raising=False)
+    monkeypatch.delenv("COURSE_PROGRESS")
+    monkeypatch.setattr(record, "CONTENT", tmp_path)
+    monkeypatch.setattr(record, "DRIVE", tmp_path / "drive" / "MyDrive")
+    record.attempt("00.group_size", None, True)
+    record.attempt("01.attention", None, True)
+    record.said("06.maps", 8)
+    assert (tmp_path / "my_lessons" / "progress.json").exists() and not record.in_drive()
+    record.DRIVE.mkdir(parents=True)  # with what an earlier session has left
+    earlier = json.loads(json.dumps(GOOD))
+    (record.DRIVE / "my_lessons").mkdir()
+    (record.DRIVE / "my_lessons" / "progress.json").write_text(json.dumps(earlier))
+    for _ in range(2):  # as it is read, and once it is written
+        kept = record.read()
+        assert {name for name, x in kept["exercises"].items() if x["passed"]} == {
+            "00.group_size",
+            "01.attention",
+        }
+        assert kept["guesses"] == GOOD["guesses"] and kept["learner"] == GOOD["learner"]
+        record.attempt("02.causal_mask", "an error", False)
+    assert record.in_drive() and "02.causal_mask" in record.read(record.path())["exercises"]
+
+
+def test_the_last_mistake_is_the_one_met_last(own):
+    for diagnosis in ("no scale", "an error", "no scale"):
+        record.attempt("01.attention", diagnosis, False)
+    mistakes = record.read()["exercises"]["01.attention"]["mistakes"]
+    assert [*mistakes.items()] == [("an error", 1), ("no scale", 2)]
+
+
 def test_the_lock_lies_in_the_temp_folder(own, tmp_path):
     one, other = (record.lock_path(tmp_path / name) for name in ("a", "b"))
     assert one != other and one.parent == other.parent != tmp_path

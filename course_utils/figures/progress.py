@@ -92,32 +92,43 @@ def guesses(question, places, counts, truth, alt, words):
 
     places: how the places read; the i-th is at i, so a truth may lie between two.
     """
-    figure = Card(9.6, 4.4, alt)
-    axes = figure.subplots()
-    is_it = [truth is not None and i == truth[0] for i in range(len(places))]
+    n, top = len(places), max(*counts, 1)
+    is_few, widest = n <= 6, max(width(x, 12) for x in places)
+    shown = range(0, n, 1 if is_few else spaced(n, widest))
+    left = 0.1 if is_few else 0.1 + widest / 2  # inches
+    each = (9.6 - 2 * left) / (n + 0.2)  # from one place to the next
+    labels = [wrapped(places[i], 0.92 * each * shown.step, 12) for i in shown]
+    title = wrapped(question, 9.4, 14, "bold")
+    low, high = 0.42 + 0.24 * max(map(len, labels)), 0.15 + 0.25 * len(title)
+    tall = low + 3 + high
+    figure = Card(9.6, tall, alt)
+    figure.set_layout_engine("none")  # every place is given
+    axes = figure.add_axes((left / 9.6, low / tall, 1 - 2 * left / 9.6, 3 / tall))
+    is_it = [truth is not None and i == truth[0] for i in range(n)]
     look = {"color": [VALUE if x else "#C9D9E8" for x in is_it], "edgecolor": QUERY}
-    bars = axes.bar(range(len(places)), counts, 0.8, **look)
-    for i, rectangle in enumerate(bars):
-        if counts[i]:
-            at = (i, rectangle.get_height())
-            axes.annotate(str(counts[i]), at, (0, 3), textcoords="offset points", ha="center")
-    top = max(*counts, 1)
+    axes.bar(range(n), counts, 0.8, **look)
+    for i, count in enumerate(counts):
+        if count:
+            axes.text(i, count + 0.02 * top, str(count), ha="center")
     if truth is not None:
-        x, text = truth
-        side = "left" if x < len(places) / 2 else "right"
-        y, side = (counts[int(x)] + 0.11 * top, "center") if any(is_it) else (1.2 * top, side)
-        axes.text(x, y, f"it is {text}", fontweight="bold", va="bottom", ha=side)
+        x, text = truth[0], f"it is {truth[1]}"
+        y = counts[x] + 0.13 * top if any(is_it) else 1.2 * top
+        half = width(text, 12, "bold") / 2 / each
+        at = min(max(x, half - 0.6), n - 0.4 - half)
+        axes.text(at, y, text, fontweight="bold", va="bottom", ha="center")
         if not any(is_it):
             axes.plot([x, x], [0, 1.18 * top], color="black", lw=2, ls="--")
-    fit = int(9 / (0.3 + max(width(place, 12) for place in places)))
-    step = 1 if len(places) <= 6 else -(-len(places) // fit)
-    shown = range(0, len(places), step)
-    wide = 8.5 / len(shown)
-    axes.set_xticks(shown, ["\n".join(wrapped(places[i], wide, 12)) for i in shown])
-    axes.set(xlim=(-0.6, len(places) - 0.4), ylim=(0, 1.4 * top), yticks=[], xlabel=words)
+    axes.set_xticks(shown, map("\n".join, labels))
+    axes.set(xlim=(-0.6, n - 0.4), ylim=(0, 1.4 * top), yticks=[], xlabel=words)
     axes.spines.left.set_visible(False)
-    axes.set_title("\n".join(wrapped(question, 9, 14, "bold")))
+    axes.set_title("\n".join(title), pad=2)
     return figure
+
+
+def spaced(n, wide):
+    """Every how many-th of n places is named where names are so wide; the last too, if it can."""
+    least = -(-n // int(9.2 / (0.25 + wide)))
+    return next((k for k in range(least, 2 * least + 1) if (n - 1) % k == 0), least)
 
 
 def sheet(width, height, alt):
