@@ -71,7 +71,7 @@ def file_of(folder, i, name="", guesses=None, **entries):
 
 
 def texts(figure):
-    """The texts of a figure as it has been drawn."""
+    """The texts of a figure."""
     return [x for axes in figure.axes for x in axes.texts if x.get_text()]
 
 
@@ -81,7 +81,6 @@ def words(figure):
 
 def assert_drawn_well(figure):
     """No text lies on another, and none leaves the picture."""
-    figure.draw_without_rendering()
     assert_nothing_is_cut_off(figure)
     boxes = [x.get_window_extent() for x in texts(figure)]
     if not boxes:
