@@ -67,7 +67,7 @@ def another_file(random, row):
         drawn = (
             moved(name, ahead),
             [(moved(x, ahead), y, s) for (x, y, _), s in zip(tensors, shapes, strict=True)],
-            random.randint(5, 40) if more else 0,
+            random.randint(6, 40) if more > 5 else more,  # 5 are plain letters
             {key: another_word(random, x) for key, x in said.items()},
         )
         if header_kind(drawn) == header_kind(row):
@@ -87,10 +87,10 @@ def another_word(random, word):
 
 
 def header_kind(row):
-    """How many bytes its length needs, and whether it is filled up with spaces."""
+    """How many bytes its length needs, whether they begin as a text can, and how it ends."""
     start, _ = look_up(*row)
     n = int.from_bytes(start[:8], "little")
-    return n.bit_length() > 8, n.bit_length() > 16, start[7 + n : 8 + n]
+    return n.bit_length() > 8, n.bit_length() > 16, start[0] < 128, start[7 + n : 8 + n]
 
 
 class Place:
@@ -449,7 +449,9 @@ def another_config(random, row):
     numbers = resized(128, kept=lambda n, *others: [n % x == 0 for x in others])
     drawn = config | dict(zip(sizes, numbers(random, (*sizes.values(),)), strict=True))
     if config["model_type"] in UNSHARED:
-        drawn["model_type"] = random.choice(UNSHARED)
+        called_n_head = "bloom", "gpt2", "gptj"
+        families = [x for x in UNSHARED if (x in called_n_head) == ("n_head" in config)]
+        drawn["model_type"] = random.choice(families)
     elif not is_flagged(config) and not is_latent(config):
         drawn["model_type"] = random.choice(("gemma", "mistral", "chatglm", "nemotron-nas"))
     return (drawn,)

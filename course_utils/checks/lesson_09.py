@@ -453,7 +453,7 @@ def times(n_bytes, n_flop, bandwidth, peak):
 
 def another_step(random, row):
     """A step of another machine, whose two times are both shorter by one factor."""
-    bandwidth, peak = (about(random, float(x)) for x in row[2:])
+    bandwidth, peak = (about(random, x) for x in row[2:])
     shorter = random.uniform(0.5, 0.9)
     reading, computing = (shorter * ms for ms in times(*row))
     n_bytes, n_flop = reading * bandwidth * 10**6, computing * peak * 10**9
@@ -477,12 +477,12 @@ def regime(model, *others):
 
 def another_model(random, row):
     """A model of the same sort on another machine; what takes longer stays what takes longer."""
-    old, n_weights, batch, n_tokens, bandwidth, peak, *rest = row
+    old, n_weights, batch, n_tokens, bandwidth, peak, *size_of_element = row
     same = [m for m in models() if sort(m) == sort(old)]
     while True:
         new = random.choice(same)
-        numbers = n_weights * size(new) // size(old), batch, n_tokens, float(bandwidth), float(peak)
-        drawn = new, *(about(random, x) for x in numbers), *rest
+        numbers = n_weights * size(new) // size(old), batch, n_tokens, bandwidth, peak
+        drawn = new, *(about(random, x) for x in numbers), *size_of_element
         if regime(*drawn) == regime(*row):
             return drawn
 
