@@ -15,6 +15,7 @@ from course_utils import figures, questions, record
 from course_utils.checks.engine import exercises
 
 STUCK_MINUTES, STUCK_ATTEMPTS = 10, 5
+BEGUN = [state for state in figures.STATES if state != "not begun"]
 TOO_LARGE = 1_000_000  # bytes: a whole course takes some ten thousand
 KEPT = """\
 What is kept of you, all of it in one file that you can read:
@@ -93,12 +94,12 @@ def export(name=None):
     if name is not None:
         record.named(" ".join(name.split())[:80])
     record.update(lambda kept: None)  # so that a learner is the same in each file
-    kept = record.read()
-    file = own.with_name(f"progress-{file_name(kept['name']) or kept['learner']}.json")
     try:
+        kept = record.read(own)
+        file = own.with_name(f"progress-{file_name(kept['name']) or kept['learner']}.json")
         record.write(file, kept)
-    except OSError as error:
-        print(f"Nothing could be written: {error}. Name another folder: %env COURSE_FOLDER=…")
+    except (OSError, record.Newer) as error:
+        print(f"Nothing to hand in was written: {error}.")  # update has said what to do
         return
     passed = sum(bool(entry["passed"]) for entry in kept["exercises"].values())
     text = (
@@ -138,8 +139,8 @@ def class_summary(folder, every=None, names=True):
 def class_guesses(name, folder, every=None):
     """Show how many in the room guessed what, and the truth once a learner has been shown it.
 
-    name: of the question, as "07.way". Raises KeyError if there is no such question, and as
-    `class_summary`.
+    A truth that no cell works out is shown at once. name: of the question, as "07.way". Raises
+    KeyError if there is no such question, and as `class_summary`.
     """
     again(lambda: guess_chart(name, folder), every)
 
@@ -193,7 +194,13 @@ def summary(folder, names=True):
     }
     signs = [learner.sign for learner in learners]
     who = [f"{learner.sign}: {rest}" for learner, rest in stuck]
-    alt = "\n".join([f"{title}.", f"{when}.", *in_words(rows, stuck, left_out)])
+    said = [
+        *mistakes_in_words(rows),
+        *section("Stuck", [f"{learner.name}: {rest}" for learner, rest in stuck]),
+        *section("Learners", [*each_in_words(learners, rows)]),
+        *section("Left out", left_out),
+    ]
+    alt = "\n".join([f"{title}.", f"{when}.", *said])
     return figures.classroom(title, when, signs, drawn, who, left_out, alt)
 
 
@@ -222,20 +229,28 @@ def headline(rows, n):
     return f"In the room now: {mistake}, {most} of {count(n, 'learner')}, in {name}"
 
 
-def in_words(rows, stuck, left_out):
-    """The lines of a summary below its headline."""
+def mistakes_in_words(rows):
+    """Of each exercise how many passed it, and its mistakes."""
     for name, (_, words, met) in rows.items():
         yield f"{name}: {words}."
         for mistake, n, now_in in met:
             names = ", ".join(x.name for x in now_in)
             now = f", {len(now_in)} in it now: {names}" if names else ""
             yield f"  {mistake}: {n} met it{now}"
-    for title, lines in (
-        ("Stuck:", [f"{learner.name}: {rest}" for learner, rest in stuck]),
-        ("Left out:", left_out),
-    ):
-        yield from [title] * bool(lines)
-        yield from (f"  {line}" for line in lines)
+
+
+def each_in_words(learners, rows):
+    """Of each learner what has passed and what has not."""
+    for i, learner in enumerate(learners):
+        by_state = {}
+        for name, (states, *_) in rows.items():
+            by_state.setdefault(states[i][0], []).append(name)
+        said = [f"{x} {', '.join(by_state[x])}" for x in BEGUN if x in by_state]
+        yield f"{learner.name}: {'; '.join(said) or 'nothing begun'}"
+
+
+def section(title, lines):
+    return [f"{title}:", *(f"  {line}" for line in lines)] if lines else []
 
 
 def state_of(entry, now):

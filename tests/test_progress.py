@@ -194,7 +194,16 @@ def test_nothing_is_exported_where_progress_is_off(own, monkeypatch, capsys):
 def test_an_export_that_cannot_be_written_says_so(own, capsys):
     own.write_text("a file where the folder should be")
     progress.export()
-    assert "Nothing could be written" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Nothing to hand in was written" in said and "%env COURSE_FOLDER" in said
+
+
+def test_what_a_newer_course_kept_is_not_handed_in_empty(own, capsys):
+    own.mkdir()
+    (own / "progress.json").write_text('{"version": 2}')
+    progress.export()
+    assert [x.name for x in own.iterdir()] == ["progress.json"]
+    assert "update the course" in capsys.readouterr().out
 
 
 def the_class(folder):
@@ -232,7 +241,20 @@ In the room now: no scale, 5 of 12 learners, in 01.attention.
 Stuck:
   Eve: 01.attention, no scale, 3 attempts, for 25 min, last one 2 min ago
   Fay: 01.attention, softmax over the queries, 5 attempts, for 3 min, last one 1 min ago
-  Gus: 01.attention, softmax over the queries, 1 attempt, for 2 h, last one 2 h ago"""
+  Gus: 01.attention, softmax over the queries, 1 attempt, for 2 h, last one 2 h ago
+Learners:
+  0000000b: nothing begun
+  Ada: passed 00.group_size; trying 01.attention
+  Ben: passed 00.group_size; trying 01.attention
+  Cleo: passed 00.group_size; trying 01.attention
+  Dan: passed 00.group_size; trying 01.attention
+  Eve: passed 00.group_size; stuck 01.attention
+  Fay: passed 00.group_size; stuck 01.attention
+  Gus: passed 00.group_size; stuck 01.attention
+  Hal: passed 00.group_size, 01.attention; trying 02.causal_mask
+  Ida: passed 00.group_size, 01.attention; trying 02.causal_mask
+  Jo: passed 00.group_size, 01.attention; trying 02.causal_mask
+  Kim: trying 00.group_size"""
 
 
 def test_a_class_of_twelve_is_summed_up(tmp_path, shown):
@@ -337,7 +359,7 @@ def test_whom_to_help_first(tmp_path):
     file_of(tmp_path, 1, "Ada", attention=tried(300, 200, *same))
     file_of(tmp_path, 2, "Ben", attention=tried(40, 30, *same), causal_mask=tried(20, 1, *same))
     file_of(tmp_path, 3, "Cleo", attention=tried(12, 2, *same))
-    _, said = progress.summary(tmp_path).alt.split("Stuck:\n")
+    said = progress.summary(tmp_path).alt.split("Stuck:\n")[1].split("Learners:")[0]
     order = re.findall(r"(\w+): (\d\d)\.", said)
     assert order == [("Ben", "02"), ("Cleo", "01"), ("Ada", "01"), ("Ben", "01")]
 
