@@ -168,6 +168,21 @@ def test_it_has_the_exercises_of_its_number_and_each_is_unsolved(name):
                 assert "Not started" in cell.outputs[0].data["text/html"]
 
 
+@lesson
+def test_every_guess_is_asked_once_and_its_truth_told_once_after_it(name):
+    cells = code(LESSONS[name])
+    asked, told = (
+        [(x, i) for i, cell in enumerate(cells) for x in re.findall(call, cell.source, flags=re.M)]
+        for call in (r'^guess\("(.*?)"\)$', r'\btruth\("(.*?)"')
+    )
+    wanted = [x for x in questions.questions() if x[:2] == name[:2]]
+    assert [x for x, _ in asked] == wanted != []
+    assert sorted(x for x, _ in told) == sorted(wanted)
+    assert all(i < dict(told)[x] for x, i in asked)
+    for i in {i for _, i in asked}:
+        assert all(line.startswith("guess(") for line in cells[i].source.splitlines())
+
+
 @pytest.mark.parametrize("name", questions.questions())
 def test_a_question_is_short_and_has_places_to_choose_from(name):
     question = questions.find(name)
