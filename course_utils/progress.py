@@ -92,7 +92,8 @@ def export(name=None):
         print(where())
         return
     if name is not None:
-        record.named(" ".join(name.split())[:80])
+        written = "".join(x if record.is_written(x) else " " for x in name)
+        record.named(" ".join(written.split())[:80])
     record.update(lambda kept: None)  # so that a learner is the same in each file
     try:
         kept = record.read(own)
@@ -377,13 +378,13 @@ def in_folder(folder):
                 continue
             if file.stat().st_size > TOO_LARGE:
                 raise record.Damaged(f"is larger than {TOO_LARGE:,} bytes")
-            kept = record.read(file)
+            kept, written = record.read(file), file.stat().st_mtime
         except ValueError as error:
             left_out.append(f"{file.relative_to(folder)} {error}")
         except OSError as error:
             left_out.append(f"{file.relative_to(folder)} cannot be read: {error.strerror}")
         else:
-            age = (last_of(kept), file.stat().st_mtime)
+            age = last_of(kept), written
             if kept["learner"] not in newest or age > newest[kept["learner"]][0]:
                 newest[kept["learner"]] = (age, kept)
     every = [kept for _, kept in newest.values()]

@@ -12,6 +12,7 @@ import os
 import secrets
 import sys
 import tempfile
+import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -107,6 +108,8 @@ def attempt(exercise, diagnosis, passed):
 
 def said(name, value):
     """Keep a guess, a number or a text, in place of an earlier one, until its truth is shown."""
+    if not an_answer(value):
+        return tell(f"This guess is not kept: {value!r}.")
     new = {"said": value, "truth": None, "when": now()}
 
     def change(kept):
@@ -118,6 +121,8 @@ def said(name, value):
 
 def shown(name, truth):
     """Keep the truth that a guess stands beside; the first one counts, and none without a guess."""
+    if not an_answer(truth):
+        return tell(f"This truth is not kept: {truth!r}.")
 
     def change(kept):
         guess = kept["guesses"].get(name, {})
@@ -260,11 +265,16 @@ def a_count(x):
 
 
 def a_text(x):
-    return isinstance(x, str) and len(x) <= 200
+    return isinstance(x, str) and len(x) <= 200 and all(map(is_written, x))
+
+
+def is_written(letter):
+    """Whether it stands in a line, and has a code in UTF-8: no line break, no half of a pair."""
+    return unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp")
 
 
 def an_answer(x):
-    return a_text(x) or (type(x) in (int, float) and abs(x) < float("inf"))
+    return a_text(x) or (type(x) in (int, float) and abs(x) < 1e15)
 
 
 def or_none(test):
@@ -295,8 +305,8 @@ def misfit(x, form, at="it"):
     if not isinstance(x, dict):
         return f"{at} is no dict"
     if str in form:
-        if too_long := [key for key in x if not a_text(key)]:
-            return f"{at} has a name of {len(too_long[0])} letters"
+        if odd := [key for key in x if not a_text(key)]:
+            return f"{at} has the name {odd[0][:40]!r}"
         form = dict.fromkeys(x, form[str])
     if missing := form.keys() - x.keys():
         return f"{at} has no {min(missing)!r}"

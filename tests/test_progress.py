@@ -153,7 +153,7 @@ def test_the_export_is_a_file_that_a_class_reads(own, shown):
     record.attempt("01.attention", "no scale", False)
     learner = record.read()["learner"]
     progress.export()
-    progress.export(" Zoë  van/Dam$ ")
+    progress.export(" Zoë \ud800\n van/Dam$ ")
     progress.export()  # the name stays
     progress.export("")
     names = {x.name for x in own.iterdir()}

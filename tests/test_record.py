@@ -79,9 +79,21 @@ def test_a_guess_is_the_last_before_its_truth(own):
     record.shown("06.maps", 9)
     guess = record.read()["guesses"]["06.maps"]
     assert (guess["said"], guess["truth"]) == ("1", 8)
-    with pytest.raises(ValueError):
-        record.said("06.share", float("nan"))  # no JSON
-    assert "06.share" not in record.read()["guesses"]
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), 10**400, "a\nb", "\ud800", "x" * 201]
+)
+def test_what_cannot_be_kept_is_said_and_breaks_nothing(own, capsys, value):
+    record.said("06.share", value)
+    assert "is not kept" in capsys.readouterr().out
+    record.said("06.share", 0.5)
+    record.shown("06.share", value)
+    assert record.read()["guesses"]["06.share"] | {"when": ""} == {
+        "said": 0.5,
+        "truth": None,
+        "when": "",
+    }
 
 
 def test_one_learner_stays_one(own):
@@ -218,6 +230,17 @@ def test_whatever_is_not_ours_is_damaged():
     for text in [*DAMAGED, "\udcff"]:
         with pytest.raises(record.Damaged):
             record.parsed(text.encode("utf-8", "surrogateescape"))
+
+
+def test_what_no_page_or_picture_can_show_is_damaged():
+    for text in ("\ud800bbbbbbb", "b\nbbbbbb", "b\u2028bbbbbb"):
+        with pytest.raises(record.Damaged):
+            record.parsed(json.dumps(GOOD | {"learner": text}).encode())
+    for name in ("Zoë", "Нина", "महेश", "👩‍💻", "علی‌رضا"):
+        assert record.parsed(json.dumps(GOOD | {"name": name}).encode())["name"] == name
+    guess = {"said": 10**400, "truth": None, "when": record.now()}
+    with pytest.raises(record.Damaged):
+        record.parsed(json.dumps(GOOD | {"guesses": {"06.maps": guess}}).encode())
 
 
 def test_what_is_damaged_is_set_aside_and_said(own, capsys):
