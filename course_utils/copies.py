@@ -54,7 +54,7 @@ def my_lessons(folder=None):
 
 
 def newer(folder=None):
-    """Bring newer lessons beside the old copies, with the answers that the newest of these has.
+    """Bring newer lessons beside the old copies, with the newest answer to each exercise.
 
     Raises OSError, with the remedy, if nothing can be written there.
     """
@@ -65,8 +65,7 @@ def newer(folder=None):
         newest = newest_paths(course, folder) | paths
         for name, path in paths.items():
             notebook = fresh_copy(course[name], folder, newest)
-            readable = filter(None, map(opened, reversed(copies(name, folder))))
-            carried = carry(next(readable, Copy("", [], [], set())), notebook)
+            carried = carry(filter(None, map(opened, reversed(copies(name, folder)))), notebook)
             record.write(path, notebook)
             answers = f"with your answers to {', '.join(carried)}" if carried else "no answers yet"
             print(f"{path.name} in {short(folder)}: as it is in the course, {answers}.")
@@ -345,23 +344,28 @@ def mark(noted, name):
     return there if isinstance(there, str) else ""
 
 
-def carry(copy, notebook):
-    """Put a copy's answers into a new notebook; returns the names of the exercises they are for.
+def carry(before, notebook):
+    """Put the answers of copies, the newest first, into a new notebook; returns whose exercises.
 
     Those that find no cell of their own are kept at its end.
     """
     cells = {exercise(cell): cell for cell in notebook["cells"] if exercise(cell)}
-    carried, kept = [], [x for x in copy.kept if x != FROM_BEFORE]
-    for name, answer, was in copy.answers:
-        now = mark(cells[name], "stub") if name in cells else ""
-        if answer.strip() in ("", (was or now).strip()):
-            continue  # nothing written
-        if name in cells and name not in carried:
-            cells[name]["source"] = merged(answer, was or now, now)
-            carried.append(name)
-        else:
-            kept.append(f"# {name}\n{commented(answer)}")
-            carried.append(f"{name} (at its end)")
+    carried, kept, later = [], [], set()  # later: what a newer copy has an answer to
+    for copy in before:
+        kept += [x for x in copy.kept if x != FROM_BEFORE and x not in kept]
+        found = set()
+        for name, answer, was in copy.answers:
+            now = mark(cells[name], "stub") if name in cells else ""
+            if name in later or answer.strip() in ("", (was or now).strip()):
+                continue  # or nothing written
+            found.add(name)
+            if name in cells and name not in carried:
+                cells[name]["source"] = merged(answer, was or now, now)
+                carried.append(name)
+            elif (text := f"# {name}\n{commented(answer)}") not in kept:
+                kept.append(text)
+                carried.append(f"{name} (at its end)")
+        later |= found
     for i, text in enumerate([FROM_BEFORE, *kept] if kept else []):
         cell = {"id": f"kept-{i}", "metadata": {"tags": ["kept"]}, "source": text}
         code = {"cell_type": "code", "outputs": [], "execution_count": None}
