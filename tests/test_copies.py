@@ -401,6 +401,19 @@ def test_answers_without_a_place_are_kept_at_the_end_again_and_again(folder, cou
     assert len(again.cells) == len(read(PATHS[1]).cells) + 3
 
 
+def test_a_fresh_copy_does_not_hide_an_older_answer(folder, course):
+    copies.my_lessons()
+    answer(folder / "02_causal_attention.ipynb", "02.causal_mask", "mask = 1")
+    answer(folder / "02_causal_attention.ipynb", "02.causal_attention", "old = 1")
+    copies.fresh("02")
+    answer(folder / "02_causal_attention_v2.ipynb", "02.causal_attention", "new = 1")
+    course["02_causal_attention"]["cells"][0]["source"] += ["\nnew"]
+    copies.newer()
+    third = read(folder / "02_causal_attention_v3.ipynb")
+    sources = [stub_of(third, f"02.{x}").source for x in ("causal_mask", "causal_attention")]
+    assert sources == ["mask = 1", "new = 1"]
+
+
 def test_of_two_answers_to_one_exercise_none_is_lost(folder, course):
     copies.my_lessons()
 
@@ -446,25 +459,33 @@ WHOLE = json.dumps(
 )
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{}",
-        b"[]",
-        b"null",
-        b"\xff\xfe",
-        b"[" * 100_000,
-        WHOLE[:-1].encode(),
-        WHOLE.replace(' "metadata": {}}', ' "metadata": 7}').encode(),
-        WHOLE.replace(json.dumps(CALL), "7").encode(),
-        WHOLE.replace(json.dumps(CALL), "[7]").encode(),
-        WHOLE.replace("01.attention", "\\ud800").encode(),
-        WHOLE.replace('"metadata": {}, "source"', '"metadata": {"tags": 7}, "source"').encode(),
-        WHOLE.replace('"metadata": {}, "source"', '"metadata": {"course": 7}, "source"').encode(),
-        None,  # a folder
-    ],
-)
+DAMAGED = [
+    b"",
+    b"{}",
+    b"[]",
+    b"null",
+    b"\xff\xfe",
+    b"[" * 100_000,
+    WHOLE[:-1].encode(),
+    WHOLE.replace(' "metadata": {}}', ' "metadata": 7}').encode(),
+    WHOLE.replace(json.dumps(CALL), "7").encode(),
+    WHOLE.replace(json.dumps(CALL), "[7]").encode(),
+    WHOLE.replace("01.attention", "\\ud800").encode(),
+    WHOLE.replace('"metadata": {}, "source"', '"metadata": {"tags": 7}, "source"').encode(),
+    WHOLE.replace('"metadata": {}, "source"', '"metadata": {"course": 7}, "source"').encode(),
+]
+
+
+def test_what_is_no_notebook_is_not_opened(tmp_path):
+    path = tmp_path / "01_self_attention.ipynb"
+    path.write_bytes(WHOLE.encode())
+    assert copies.opened(path).answers
+    for content in DAMAGED:
+        path.write_bytes(content)
+        assert copies.opened(path) is None, content[:80]
+
+
+@pytest.mark.parametrize("content", [DAMAGED[6], None])  # None: a folder
 def test_a_damaged_copy_is_told_of_and_stops_nothing(folder, course, content, capsys):
     copies.my_lessons()
     first = answer(folder / "01_self_attention.ipynb")
