@@ -137,13 +137,14 @@ def class_summary(folder, every=None, names=True):
     again(lambda: summary(folder, names), every)
 
 
-def class_guesses(name, folder, every=None):
+def class_guesses(name, folder, every=None, truth=True):
     """Show how many in the room guessed what, and the truth once a learner has been shown it.
 
-    A truth that no cell works out is shown at once. name: of the question, as "07.way". Raises
-    KeyError if there is no such question, and as `class_summary`.
+    A truth that no cell works out is shown at once; truth=False hides it while the room still
+    guesses. name: of the question, as "07.way". Raises KeyError if there is no such question, and
+    as `class_summary`.
     """
-    again(lambda: guess_chart(name, folder), every)
+    again(lambda: guess_chart(name, folder, truth), every)
 
 
 def again(draw, every):
@@ -312,7 +313,7 @@ def span(minutes):
     return f"{int(minutes / 60)} h" if minutes < 48 * 60 else f"{int(minutes / 1440)} days"
 
 
-def guess_chart(name, folder):
+def guess_chart(name, folder, is_shown=True):
     """The picture of `class_guesses`."""
     question = questions.find(name)
     learners, left_out = in_folder(folder)
@@ -322,7 +323,8 @@ def guess_chart(name, folder):
         place = nearest(said, places)
         counts[place] += 1
         others += place is None
-    truth = truth_of(question, [guess["truth"] for guess in kept if guess["truth"] is not None])
+    met = [guess["truth"] for guess in kept if guess["truth"] is not None]
+    truth = truth_of(question, met) if is_shown else None
     reads = [questions.words(question, place) for place in places]
     each = [f"{reads[i]}: {counts[i]}" for i in range(len(places)) if counts[i]]
     words = f"{len(kept)} of {count(len(learners), 'learner')} guessed"

@@ -432,6 +432,19 @@ def test_a_truth_between_two_places_stands_between_them(tmp_path, asked):
     assert [*line.get_xdata()] == [2.5, 2.5]  # 6 is in the middle of 4 and 8
 
 
+@pytest.mark.parametrize("name, truth", [("06.maps", "32"), ("06.share", 60.4), ("06.heads", None)])
+def test_the_truth_is_hidden_while_the_room_guesses(tmp_path, asked, shown, name, truth):
+    """What is shown is what it would be if no one had seen the truth and no one knew it."""
+    said = questions.places(QUESTIONS[name])[1]
+    file_of(tmp_path, 1, "Ada", guess_of(name, said, truth))
+    progress.class_guesses(name, tmp_path, truth=False)
+    hidden, seen = (progress.guess_chart(name, tmp_path, x) for x in (False, True))
+    assert shown[0]["text/plain"] == hidden.alt and "It is" not in hidden.alt
+    assert "It is" in seen.alt and "it is" not in " ".join(words(hidden))
+    assert len({x.get_facecolor() for x in hidden.axes[0].patches}) == 1
+    assert not hidden.axes[0].lines
+
+
 def test_every_question_of_the_course_is_drawn(tmp_path):
     every = questions.questions()
     for i in range(3):  # three who guess each at another place, and are shown the first
