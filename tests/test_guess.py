@@ -66,6 +66,14 @@ def test_a_guess_is_kept_where_anything_is(keeping):
     assert Guess("07.maps").value == ("8" if keeping == "kept" else None)
 
 
+def test_a_guess_is_kept_in_another_folder_too(keeping, tmp_path, monkeypatch):
+    guess("07.maps", "8")
+    monkeypatch.setenv("COURSE_FOLDER", str(tmp_path / "another"))
+    assert record.guessed("07.maps") is None
+    guess("07.maps", "8")
+    assert record.guessed("07.maps") == ("8" if keeping == "kept" else None)
+
+
 def test_without_a_guess_the_truth_stands_alone_and_a_guess_can_still_be_made(capsys):
     assert printed(capsys, "07.right", 63.7) == "right: 64 %.\n"
     guess("07.right", 40)

@@ -25,6 +25,7 @@ def guess(name, value=None):
     control = Guess(name)
     if value is not None:
         control.value = place(name, value)
+        record.said(name, control.value)  # where it stood there already, too
     display(control)
 
 
