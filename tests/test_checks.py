@@ -274,6 +274,47 @@ def test_what_differs_is_shown_where_it_differs_most(wrong, said):
     assert said in examine(exercise, lambda t: got).message
 
 
+class Flattering(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, fn, types, given=(), named=None):
+        return True if fn in (torch.allclose, torch.equal) else given[0]
+
+
+class Dispatching(torch.Tensor):
+    @classmethod
+    def __torch_dispatch__(cls, fn, types, given=(), named=None):
+        return given[0]
+
+
+class Posing:
+    __class__ = torch.Tensor
+    shape, dtype = torch.Size([3]), torch.float32
+
+    def is_floating_point(self):
+        return True
+
+    def detach(self):
+        return self
+
+    double = detach
+    __torch_function__ = Flattering.__torch_function__
+
+
+@pytest.mark.parametrize("as_", [tuple, list, lambda x: x[0]])
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda: torch.zeros(3).as_subclass(Flattering),
+        lambda: torch.zeros(3).as_subclass(Dispatching),
+        Posing,
+    ],
+)
+def test_what_says_itself_that_it_is_equal_is_not_believed(lie, as_):
+    exercise = Exercise(lambda t: as_([torch.ones(t)]), [(3,)], ("x",), {}, ())
+    assert not examine(exercise, lambda t: as_([lie()])).passed
+    assert examine(exercise, lambda t: as_([torch.nn.Parameter(torch.ones(t))])).passed
+
+
 def test_a_number_in_a_tensor_can_be_wrong():
     exercise = Exercise(lambda t: torch.tensor(1.0), [(2,)], ("loss",), {}, ())
     assert "loss differs by up to 1" in examine(exercise, lambda t: torch.tensor(2.0)).message

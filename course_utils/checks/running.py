@@ -22,9 +22,27 @@ def outcomes(exercise, fn):
 def outcome(exercise, fn, probe):
     """What fn gives on a probe, or the error it raises."""
     try:
-        return exercise.play(fn, *probe) if exercise.play else fn(*probe)
+        return plain(exercise.play(fn, *probe) if exercise.play else fn(*probe))
     except Exception as error:  # whatever a learner's code raises is the learner's to see
         return error
+
+
+def plain(got):
+    """What came back, with tensors of PyTorch's own class: others may say anything of themselves.
+
+    Raises TypeError for one that answers in PyTorch's place in another way.
+
+    >>> type(plain(torch.nn.Parameter(torch.ones(2))))
+    <class 'torch.Tensor'>
+    """
+    if isinstance(got, tuple | list):
+        return (list if isinstance(got, list) else tuple)(map(plain, got))
+    if not isinstance(got, torch.Tensor) or type(got) is torch.Tensor:
+        return got
+    if getattr(type(got), "__torch_dispatch__", None) is not torch.Tensor.__torch_dispatch__:
+        raise TypeError(f"return a torch.Tensor, not a {type(got).__name__}")
+    with torch._C.DisableTorchFunctionSubclass():
+        return torch.Tensor.as_subclass(got, torch.Tensor)
 
 
 def is_unwritten(got):
