@@ -22,8 +22,6 @@ from contextlib import redirect_stderr, redirect_stdout
 VERDICT = "application/x-course-verdict+json"
 UNDUMPABLE = 4  # PR_SET_DUMPABLE: others of this user may not look into this process
 
-handed = {}  # in the kernel: what was handed to check
-
 
 def imports(source):
     """The import lines of a cell, "" if there are none, or if it is no Python.
@@ -55,8 +53,12 @@ def confine(uid, limits):
 
 def begin(memory):
     """In the kernel, before the learner's code: note what is handed to check; bound memory."""
+    from IPython import get_ipython
+
     from course_utils import checks
     from course_utils.checks import engine
+
+    handed = get_ipython().handed = {}
 
     def check(name, fn):
         handed[name] = fn
@@ -72,12 +74,14 @@ def begin(memory):
 def finish(name, seed, stub, failed, word):
     """In the kernel, after the learner's code: judge what was handed to check, and send it.
 
-    The course is read from its files once more: what an answer changed in it does not count.
+    The course is read from its files once more, as this module is: what an answer changed in them
+    does not count.
     """
     from IPython import get_ipython
     from IPython.display import display
 
-    fn = handed.get(name, None if failed else get_ipython().user_ns.get(stub))
+    ipython = get_ipython()
+    fn = ipython.handed.get(name, None if failed else ipython.user_ns.get(stub))
     for module in [x for x in sys.modules if x.partition(".")[0] == "course_utils"]:
         del sys.modules[module]
     engine = importlib.import_module("course_utils.checks.engine")
@@ -152,7 +156,8 @@ def judged(job):
         client.execute_cell(nbformat.v4.new_code_cell(source, metadata={"kind": kind}), 0)
         return time.monotonic() - begun
 
-    me = f"__import__('importlib').import_module({__spec__.name!r})"
+    load = "__import__('importlib')"
+    me = f"{load}.import_module({__spec__.name!r})"
     ready = False
     try:
         with client.setup_kernel():
@@ -169,7 +174,7 @@ def judged(job):
             if took < job["seconds"]:
                 given = job["name"], job["seed"], job["stub"], bool(client.error), client.word
                 failed = client.error and client.error[0] == "NameError"
-                took = run("judge", f"{me}.finish(*{given})")
+                took = run("judge", f"{load}.reload({me}).finish(*{given})")
             if took >= job["seconds"]:
                 return {"diagnosis": "out of time"}
             verdict = client.verdict or {"diagnosis": "no verdict"}
