@@ -2,11 +2,13 @@
 
 What runs sees none of your files but Python, its packages and this clone's course_utils, makers and
 data, all read-only; no network but its own loopback, no process but its own. /tmp and /dev/shm are
-memory, limited and gone with it. Started as root, it goes on as a user that owns nothing.
+memory, limited and gone with it. Started as root, it goes on as a user that owns nothing; that is
+the weaker way, since then it can make user namespaces of its own: start it as yourself if you can.
 
 All of it shares the kernel with you: it does not protect from a hole in that, nor from what can be
 learnt by timing. A process's memory is limited by the kernel, that of all together by looking at it
-four times a second: in between they may take more.
+four times a second: in between they may take more. Some memory is in no process, only in what it
+has open: so all are ended while this machine has less than SPARE left.
 """
 
 import contextlib
@@ -27,9 +29,10 @@ SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/
 UID = 61184  # the first that systemd keeps for users who are made for one service
 MEMORY = 2**31  # bytes that one process may add to what the course itself takes
 TOTAL = 3 * 2**30  # bytes of all processes together
-SCRATCH = 2**28  # bytes of /tmp, and of one file
+SPARE = TOTAL // 4  # bytes that this machine must have left
+SCRATCH = 2**28  # bytes of /tmp
 PROCESSES = 32
-LIMITS = {"RLIMIT_NOFILE": 512, "RLIMIT_FSIZE": SCRATCH, "RLIMIT_CORE": 0}
+LIMITS = {"RLIMIT_NOFILE": 128, "RLIMIT_FSIZE": 2**25, "RLIMIT_CORE": 0}
 SAID = 2**16  # bytes of an answer that are read
 
 NONE = "none: answers run as you, and may read, write and send whatever you may"
@@ -174,7 +177,7 @@ def watched(process, seconds):
         sizes = list(below(process.pid))
         if len(sizes) > PROCESSES:
             return "too many processes"
-        if sum(sizes) > TOTAL:
+        if sum(sizes) > TOTAL or psutil.virtual_memory().available < SPARE:
             return "out of memory"
 
 

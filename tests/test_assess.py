@@ -49,6 +49,7 @@ ANSWERS = {  # learner: the cell, and what passed, diagnosis and remark must be
         + "from course_utils.checks import compare, engine\n"
         + "engine.close = compare.close = lambda *given: True\n"
         + "engine.examine = lambda *given: engine.Result(True, True, None, '')\n"
+        + "import makers.judge\nmakers.judge.finish = lambda *given: None\n"
         + CHECK,
         *("no", "no scale", ""),
     ),
@@ -60,7 +61,11 @@ ANSWERS = {  # learner: the cell, and what passed, diagnosis and remark must be
         f"import mmap, torch\n{IF_REFUSED}{RIGHT}"
         "private = refused(torch.ones, 10 * 2**28)\n"
         "shared = refused(mmap.mmap, -1, 10 * 2**30)\n"
-        f"attention = attention if private and shared else None\n{CHECK}",
+        "files = []  # whose bytes are in no process\n"
+        "many = refused(lambda: [files.append(os.memfd_create('x')) for _ in range(200)])\n"
+        "kept = many and refused(os.truncate, files[0], 10**8)\n"
+        "for x in files: os.close(x)\n"
+        f"attention = attention if private and shared and kept else None\n{CHECK}",
         *("yes", "", ""),
     ),
     "10 GB in six processes": (
@@ -118,7 +123,7 @@ ANSWERS = {  # learner: the cell, and what passed, diagnosis and remark must be
         "for folder in ('/tmp', '/dev/shm'):\n"
         "    def fill():\n"
         "        for i in range(10):\n"
-        "            with open(f'{folder}/{i}', 'wb') as file: file.write(bytes(5 * 10**7))\n"
+        "            with open(f'{folder}/{i}', 'wb') as file: file.write(bytes(3 * 10**7))\n"
         "    wrote += [] if refused(fill) else [folder]\n"
         "refused(open, ROOT + '/written', 'w')  # or in memory only, if the course is in /tmp\n"
         f"attention = None if wrote else attention\n{CHECK}",
