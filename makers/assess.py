@@ -11,7 +11,7 @@ this course, so neither what others handed in nor yours; it writes into memory t
 it reaches no network; it ends by itself or is ended, alone, after a time, with the processes it
 started; it may take so much memory, so many processes. The others are judged as if it were not.
 
-What it does not protect from: a hole in the kernel. And a forger: answer and judge are in one
+What it does not protect from: a hole in the kernel; started as root it is weaker than as you. And a forger: answer and judge are in one
 process of Python, and who looks for the judge there can make it say "passed". To change `check`
 or the course's functions is not enough, the judge reads them anew; but PyTorch is one for both.
 That an answer is, or calls, the library's own is remarked if it does so plainly. Nor can anything
@@ -52,8 +52,8 @@ OF_CHECK = {  # diagnoses that every exercise has
 }
 NOT_STARTED = "not started"
 ENDED = {  # diagnosis: remark
-    "out of time": "an endless loop, or far too slow",
-    "out of memory": "its processes together took too much",
+    "out of time": "an endless loop, or far too slow; or this machine was busy",
+    "out of memory": "it took too much, or this machine had too little left",
     "too many processes": "it started them without end",
     "ended the process": "os._exit, a crash, or a signal",
     "no verdict": "the judge could not finish: look at this cell yourself",
