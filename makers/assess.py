@@ -11,9 +11,10 @@ this course, so neither what others handed in nor yours; it writes into memory t
 it reaches no network; it ends by itself or is ended, alone, after a time, with the processes it
 started; it may take so much memory, so many processes. The others are judged as if it were not.
 
-What it does not protect from: a hole in the kernel; started as root it is weaker than as you. And a forger: answer and judge are in one
-process of Python, and who looks for the judge there can make it say "passed". To change `check`
-or the course's functions is not enough, the judge reads them anew; but PyTorch is one for both.
+What it does not protect from: a hole in the kernel; and started as root it is weaker than as you.
+And a forger: answer and judge are in one process of Python, and who looks for the judge there can
+make it say "passed". To change `check`, the course's functions or the judge's is not enough, all
+are read anew; but Python and PyTorch are one for both.
 That an answer is, or calls, the library's own is remarked if it does so plainly. Nor can anything
 here know who wrote an answer, or whether it is copied from the solution that `check` shows.
 
@@ -28,6 +29,7 @@ import queue
 import re
 import sys
 import tempfile
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -74,23 +76,30 @@ class Row(NamedTuple):
     remark: str = ""
 
 
-def assess(folder, seed, isolated=True, seconds=SECONDS, show=sys.stderr):
+def assess(folder, seed, isolated=True, seconds=SECONDS, show=sys.stderr, stop=None):
     """The Rows of all notebooks below a folder, in order.
 
-    Raises NotADirectoryError if there is no such folder.
+    Ctrl-C sets the Event stop; then those that are done by now. Raises NotADirectoryError if there
+    is no such folder.
     """
     lessons = handed_in.course()
     versions = set(map(copies.made_from, copies.lessons().values()))
+    stop = stop or threading.Event()
     slots = queue.SimpleQueue()
     for slot in range(workers()):
         slots.put(slot)
 
     def judge(row, answer):
+        if not answer:
+            return row
         slot = slots.get()
         try:
-            found = judged(answer, lessons[answer.exercise], seed, isolated, slot, seconds)
+            lesson = lessons[answer.exercise]
+            found = judged(answer, lesson, seed, isolated, slot, seconds, stop)
         finally:
             slots.put(slot)
+        if stop.is_set():
+            return None
         passed, diagnosis, remark = found
         remark = "; ".join(filter(None, [row.remark, remark]))
         return row._replace(passed="yes" if passed else "no", diagnosis=diagnosis, remark=remark)
@@ -102,15 +111,18 @@ def assess(folder, seed, isolated=True, seconds=SECONDS, show=sys.stderr):
     ]
     bar = tqdm(total=len(found), unit="row", file=show, disable=show is None)
     with bar, ThreadPoolExecutor(slots.qsize()) as pool:
-        futures = [answer and pool.submit(judge, row, answer) for row, answer in found]
-        done = []
+        futures = []
         try:
-            for (row, _), future in zip(found, futures, strict=True):
-                done.append(future.result() if future else row)
+            for row, answer in found:
+                futures.append(pool.submit(judge, row, answer))
+            for future in futures:
+                future.result()
                 bar.update()
+        except KeyboardInterrupt:
+            stop.set()
         finally:
-            pool.shutdown(cancel_futures=True)  # whoever presses Ctrl-C waits for no more
-    return done
+            pool.shutdown(cancel_futures=True)
+    return [x.result() for x in futures if not x.cancelled() and x.result()]
 
 
 def workers():
@@ -163,7 +175,7 @@ def plain(text):
     return f"'{text}" if text[:1] in tuple("=+-@") else text
 
 
-def judged(answer, lesson, seed, isolated, slot, seconds):
+def judged(answer, lesson, seed, isolated, slot, seconds, stop):
     """Whether an answer passed, the diagnosis, and a remark."""
     job = {
         "name": answer.exercise,
@@ -177,7 +189,7 @@ def judged(answer, lesson, seed, isolated, slot, seconds):
         **sandbox.limits(isolated, slot, START + 2 * seconds),
     }
     given = json.dumps(job).encode()
-    said, why = sandbox.run("makers.judge", given, isolated, START + 2 * seconds)
+    said, why = sandbox.run("makers.judge", given, isolated, START + 2 * seconds, stop)
     return (False, why, ENDED[why]) if why else believed(said, engine.find(answer.exercise))
 
 
@@ -246,12 +258,19 @@ def main(folder, seed="", isolation=""):
     if not re.fullmatch(r"[\w.-]{1,40}", seed, flags=re.A):
         raise ValueError(f"SEED is {seed!r}; name a word, as in SEED=2026-11-26")
     isolated = sandbox.ready(isolation, folder)
-    path = folder / f"assessed-{seed}.csv"
-    rows = assess(folder, seed, isolated)
-    if not rows:
+    if folder.is_dir():
+        with tempfile.TemporaryFile(dir=folder):
+            pass  # the table can be written: else that is told now, not after an hour
+    stop = threading.Event()
+    rows = assess(folder, seed, isolated, stop=stop)
+    if not rows and not stop.is_set():
         raise ValueError(f"no notebook (*.ipynb) in {folder}")
+    path = folder / f"assessed-{seed}{'-interrupted' * stop.is_set()}.csv"
+    print(text(rows, isolated))
     write(path, rows, isolated)
-    print(text(rows, isolated), f"\nThe table: {path}", sep="\n")
+    print(f"\nThe table: {path}")
+    if stop.is_set():
+        sys.exit("Interrupted: the others are not judged.")
 
 
 if __name__ == "__main__":

@@ -123,11 +123,12 @@ def ready(isolation="", folder=None):
     return True
 
 
-def run(module, given, isolated, seconds):
+def run(module, given, isolated, seconds, stop):
     """What python -m module writes when it is given a text, at most SAID bytes; and why it ended.
 
     Why is "" if it ended by itself,
-    "out of time", "out of memory" or "too many processes" if it was ended.
+    "out of time", "out of memory" or "too many processes" if it was ended; "" too if the Event
+    stop is set, after which nobody waits for it.
     """
     command = [sys.executable, "-m", module]
     with contextlib.ExitStack() as stack:
@@ -148,7 +149,7 @@ def run(module, given, isolated, seconds):
             **options,
         )
         try:
-            why = watched(process, seconds)
+            why = watched(process, seconds, stop)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -165,10 +166,10 @@ def limits(isolated, slot, seconds):
     return {"uid": uid, "limits": limits, "memory": MEMORY}
 
 
-def watched(process, seconds):
-    """Wait for a process to end, and say why it must not go on, if so."""
+def watched(process, seconds, stop):
+    """Wait for a process to end, or for stop, and say why it must not go on, if so."""
     end = time.monotonic() + seconds
-    while True:
+    while not stop.is_set():
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.25)
             return ""
@@ -179,6 +180,7 @@ def watched(process, seconds):
             return "too many processes"
         if sum(sizes) > TOTAL or psutil.virtual_memory().available < SPARE:
             return "out of memory"
+    return ""
 
 
 def below(pid):

@@ -1,5 +1,6 @@
 """What is handed in is judged right, and whatever it does, the others are, and nothing is lost."""
 
+import _thread
 import csv
 import inspect
 import json
@@ -7,6 +8,9 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
+from types import SimpleNamespace
 
 import nbformat
 import psutil
@@ -434,6 +438,54 @@ def test_what_every_answer_may_read_is_no_place_to_hand_in(monkeypatch):
     monkeypatch.setattr(sandbox.shutil, "which", lambda name: name)
     with pytest.raises(sandbox.Refused, match="which every answer may read: move it away"):
         sandbox.ready(folder=ROOT / "data" / "handed_in")
+
+
+def test_after_ctrl_c_what_is_done_is_written(tmp_path, monkeypatch, capsys):
+    judged = []
+
+    def run(module, given, isolated, seconds, stop):
+        judged.append(given)
+        if len(judged) > 1:
+            _thread.interrupt_main()
+            assert stop.wait(60)
+        return b'{"passed": true, "diagnosis": null, "library": false}', ""
+
+    monkeypatch.setattr(sandbox, "run", run)
+    monkeypatch.setattr(assess, "workers", lambda: 1)
+    for learner in "abc":
+        save(tmp_path / learner / "01.ipynb", handed(RIGHT + CHECK))
+    with pytest.raises(SystemExit, match="Interrupted: the others are not judged"):
+        assess.main(tmp_path, "1", "none")
+    assert len(judged) == 2
+    with open(tmp_path / "assessed-1-interrupted.csv", newline="", encoding="utf-8") as file:
+        assert [(row["learner"], row["passed"]) for row in csv.DictReader(file)] == [("a", "yes")]
+    assert "01.attention: 1 of 1 passed" in capsys.readouterr().out
+
+
+def test_a_table_that_cannot_be_written_is_told_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(assess, "assess", None)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(PermissionError, match="no place for the table"):
+        assess.main(tmp_path, "1", "none")
+
+
+def refuse(**given):
+    raise PermissionError("no place for the table")
+
+
+@pytest.mark.parametrize("left, stopped, why", [(0, False, "out of memory"), (2**40, True, "")])
+def test_what_runs_ends_when_memory_is_short_or_nobody_waits(monkeypatch, left, stopped, why):
+    stop = threading.Event()
+    if stopped:
+        stop.set()
+    monkeypatch.setattr(sandbox.psutil, "virtual_memory", lambda: SimpleNamespace(available=left))
+    process = subprocess.Popen(["sleep", "100"])
+    try:
+        assert sandbox.watched(process, 60, stop) == why
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_make_asks_for_a_folder():
