@@ -15,6 +15,7 @@ from course_utils import figures, questions, record
 from course_utils.checks.engine import exercises
 
 STUCK_MINUTES, STUCK_ATTEMPTS = 10, 5
+AT_WORK = 30  # minutes: who tried nothing for longer has left off
 BEGUN = [state for state in figures.STATES if state != "not begun"]
 TOO_LARGE = 1_000_000  # bytes: a whole course takes some ten thousand
 KEPT = """\
@@ -179,31 +180,35 @@ def summary(folder, names=True):
     if not names:
         learners = [x._replace(name=f"{i}", sign=f"{i}") for i, x in enumerate(learners, start=1)]
     now = record.moment(record.now())
-    rows, stuck = {}, []
+    rows, every = {}, {"stuck": [], "left off": []}
     for name in exercises():
         states = [state_of(learner.exercises.get(name), now) for learner in learners]
         if any(state != "not begun" for state, _ in states):
-            rows[name] = (states, tally(states), mistakes_of(name, learners))
-            each = zip(learners, states, strict=True)
-            stuck += [(x, name, x.exercises[name]) for x, (state, _) in each if state == "stuck"]
-    stuck = [(x, how_long(*rest, now)) for x, *rest in sorted(stuck, key=by_need(now))]
+            rows[name] = (states, tally(states), mistakes_of(name, learners, now))
+            for x, (state, _) in zip(learners, states, strict=True):
+                if state in every:
+                    every[state].append((x, name, x.exercises[name]))
+    stuck = [(x, how_long(*rest, now)) for x, *rest in sorted(every["stuck"], key=by_need)]
+    left = sorted(every["left off"], key=lambda x: minutes(x[2]["last"], now))
+    left = [(x, left_at(*rest, now)) for x, *rest in left]
     none = f"No file of progress.export() in {folder} yet"
     title = headline(rows, len(learners)) if learners else none
     when = f"{count(len(learners), 'learner')}, {now.astimezone():%d %b %Y, %H:%M}{untouched(rows)}"
     drawn = {
-        name: (states, words, [(what, n, [x.sign for x in now_in]) for what, n, now_in in met])
+        name: (states, words, [(what, n, [x.sign for x in now_in]) for what, n, now_in, _ in met])
         for name, (states, words, met) in rows.items()
     }
     signs = [learner.sign for learner in learners]
-    who = [f"{learner.sign}: {rest}" for learner, rest in stuck]
+    who, gone = ([f"{learner.sign}: {rest}" for learner, rest in x] for x in (stuck, left))
     said = [
         *mistakes_in_words(rows),
         *section("Stuck", [f"{learner.name}: {rest}" for learner, rest in stuck]),
+        *section("Left off", [f"{learner.name}: {rest}" for learner, rest in left]),
         *section("Learners", [*each_in_words(learners, rows)]),
         *section("Left out", left_out),
     ]
     alt = "\n".join([f"{title}.", f"{when}.", *said])
-    return figures.classroom(title, when, signs, drawn, who, left_out, alt)
+    return figures.classroom(title, when, signs, drawn, who, gone, left_out, alt)
 
 
 def tally(states):
@@ -223,22 +228,29 @@ def untouched(rows):
 
 
 def headline(rows, n):
-    """The mistake that most of n learners are in now."""
-    every = [(len(now_in), x, name) for name, row in rows.items() for x, _, now_in in row[2]]
-    most, mistake, name = max(every, key=lambda x: x[0], default=(0, "", ""))
-    if not most:
-        return "No one is in a mistake now"
-    return f"In the room now: {mistake}, {most} of {count(n, 'learner')}, in {name}"
+    """The mistake that most of n learners are in now, or left off in; else what has passed."""
+    each = [(name, met) for name, (*_, mistakes) in rows.items() for met in mistakes]
+    for begin, which in (("In the room now", 2), ("Left off in", 3)):
+        if in_it := [(len(met[which]), met[0], name) for name, met in each if met[which]]:
+            most, mistake, name = max(in_it, key=lambda x: x[0])
+            return f"{begin}: {mistake}, {most} of {count(n, 'learner')}, in {name}"
+    passed = {name: sum(x == "passed" for x, _ in row[0]) for name, row in rows.items()}
+    for name in reversed(passed):
+        if passed[name]:
+            return f"No one is in a mistake: {name} has passed, {passed[name]} of {n}"
+    return "No one has begun"
 
 
 def mistakes_in_words(rows):
     """Of each exercise how many passed it, and its mistakes."""
     for name, (_, words, met) in rows.items():
         yield f"{name}: {words}."
-        for mistake, n, now_in in met:
-            names = ", ".join(x.name for x in now_in)
-            now = f", {len(now_in)} in it now: {names}" if names else ""
-            yield f"  {mistake}: {n} met it{now}"
+        for mistake, n, *who in met:
+            said = f"  {mistake}: {n} met it"
+            for learners, where in zip(who, ("in it now", "left off in it"), strict=True):
+                if learners:
+                    said += f", {len(learners)} {where}: {', '.join(x.name for x in learners)}"
+            yield said
 
 
 def each_in_words(learners, rows):
@@ -256,45 +268,53 @@ def section(title, lines):
 
 
 def state_of(entry, now):
-    """("passed", "stuck", "trying" or "not begun", attempts) of what is kept of an exercise."""
+    """(one of figures.STATES, attempts) of what is kept of an exercise."""
     if not entry:
         return "not begun", 0
     if entry["passed"]:
         return "passed", entry["attempts"]
+    if minutes(entry["last"], now) > AT_WORK:
+        return "left off", entry["attempts"]
     is_stuck = entry["attempts"] >= STUCK_ATTEMPTS or minutes(entry["first"], now) >= STUCK_MINUTES
     return "stuck" if is_stuck else "trying", entry["attempts"]
 
 
-def mistakes_of(name, learners):
-    """(mistake, how many met it, the learners in it now) of an exercise, the commonest first."""
-    met, now_in = Counter(), {}
+def mistakes_of(name, learners, now):
+    """(mistake, how many met it, who is in it now, who left off in it), the commonest first."""
+    met, now_in, left_in = Counter(), {}, {}
     for learner in learners:
-        entry = learner.exercises.get(name, {"mistakes": {}, "passed": None})
+        entry = learner.exercises.get(name)
+        if not entry:
+            continue
         met.update(entry["mistakes"].keys())
         if entry["mistakes"] and not entry["passed"]:
-            now_in.setdefault([*entry["mistakes"]][-1], []).append(learner)
-    every = [(mistake, n, now_in.get(mistake, [])) for mistake, n in met.items()]
-    return sorted(every, key=lambda x: (-x[1], -len(x[2]), x[0]))
+            in_it = left_in if state_of(entry, now)[0] == "left off" else now_in
+            in_it.setdefault([*entry["mistakes"]][-1], []).append(learner)
+    every = [(x, n, now_in.get(x, []), left_in.get(x, [])) for x, n in met.items()]
+    return sorted(every, key=lambda x: (-x[1], -len(x[2]), -len(x[3]), x[0]))
 
 
-def by_need(now):
-    """A key that sorts what a learner tried last before what they left behind, then those who tried
-    in the last hour before others, then who began earlier."""
-
-    def key(stuck):
-        learner, _, entry = stuck
-        is_left = any(entry["last"] < other["last"] for other in learner.exercises.values())
-        return is_left, minutes(entry["last"], now) > 60, entry["first"]
-
-    return key
+def by_need(stuck):
+    """Sorts what a learner tried last before what they left behind, then who began earlier."""
+    learner, _, entry = stuck
+    is_behind = any(entry["last"] < other["last"] for other in learner.exercises.values())
+    return is_behind, entry["first"]
 
 
 def how_long(name, entry, now):
-    """At what one who is stuck is, for how long, and whether they still try."""
-    mistake = [*entry["mistakes"]][-1] if entry["mistakes"] else "no mistake named"
+    """At what one who is stuck is, and for how long."""
     first, last = (span(minutes(entry[x], now)) for x in ("first", "last"))
-    tried = count(entry["attempts"], "attempt")
-    return f"{name}, {mistake}, {tried}, for {first}, last one {last} ago"
+    return f"{at_what(name, entry)}, for {first}, last one {last} ago"
+
+
+def left_at(name, entry, now):
+    """In what one left off, and when."""
+    return f"left off {at_what(name, entry)}, last attempt {span(minutes(entry['last'], now))} ago"
+
+
+def at_what(name, entry):
+    mistake = [*entry["mistakes"]][-1] if entry["mistakes"] else "no mistake named"
+    return f"{name}, {mistake}, {count(entry['attempts'], 'attempt')}"
 
 
 def minutes(when, now):

@@ -14,13 +14,20 @@ STATES = {  # colour, sign
     "passed": (VALUE, "✓"),
     "stuck": ("#D55E00", "!"),
     "trying": ("#F0E442", "…"),
+    "left off": ("#CCCCCC", "‖"),
     "not begun": ("white", ""),
 }
 AS_WRITTEN = mpl.rc_context({"text.parse_math": False})  # a $ in a name is a $
 WIDE = 11  # inches
 LEFT, RIGHT = 2.8, WIDE - 0.15  # of what stands beside a name
 LINE = 0.24
-MOST = {"stuck": 8, "exercises": 5, "mistakes": 4, "left out": 3}  # drawn; the words have all
+MOST = {
+    "stuck": 8,
+    "left off": 4,
+    "exercises": 5,
+    "mistakes": 4,
+    "left out": 3,
+}  # drawn; the words have all
 
 
 @LOOK
@@ -50,12 +57,13 @@ def rungs(lessons, title, alt):
 
 @LOOK
 @AS_WRITTEN
-def classroom(title, when, learners, exercises, stuck, left_out, alt):
+def classroom(title, when, learners, exercises, stuck, left_off, left_out, alt):
     """What a class is at: a square for each learner and exercise, who is stuck, which mistakes.
 
     learners: their names, cut `short`. exercises: {name: (states, words, mistakes)}, where states
     are (state, attempts) of each learner, and mistakes, the commonest first, (mistake, how many met
-    it, names of those who are in it now). stuck and left_out are lines; alt is all of it in words.
+    it, names of those who are in it now). stuck, left_off and left_out are lines; alt is all of it in
+    words.
     """
     each = min(0.42, (RIGHT - LEFT) / max(len(learners), 1))
     parts = [*paragraph(title, 16, 0.32, weight="bold"), *paragraph(when, 10, LINE)]
@@ -65,6 +73,9 @@ def classroom(title, when, learners, exercises, stuck, left_out, alt):
     if stuck:
         parts += [(0.15, None), *paragraph("Stuck", 13, 0.34, weight="bold")]
         parts += few(stuck, MOST["stuck"])
+    if left_off:
+        parts += [(0.15, None), *paragraph("Left off", 12, 0.3, weight="bold")]
+        parts += few(left_off, MOST["left off"])
     met = [item for item in by_open(exercises) if item[1][2]]
     for name, (_, words, mistakes) in met[: MOST["exercises"]]:
         parts += [(0.15, None), *paragraph(f"{name}: {words}", 12, 0.32, weight="bold")]
@@ -248,10 +259,11 @@ def row_of(name, states, each):
 
 
 def by_open(exercises):
-    """The exercises, those first that most learners are in: tried and not passed."""
+    """The exercises, those first that most learners are at, then those that most left off."""
 
     def is_in(item):
-        return -sum(state in ("stuck", "trying") for state, _ in item[1][0])
+        states = [state for state, _ in item[1][0]]
+        return -states.count("stuck") - states.count("trying"), -states.count("left off")
 
     return sorted(exercises.items(), key=is_in)
 
