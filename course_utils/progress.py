@@ -38,6 +38,7 @@ class Learner(NamedTuple):
     sign: str  # as pictures do
     exercises: dict
     guesses: dict
+    tag: str  # the random characters
 
 
 def what_is_kept():
@@ -178,7 +179,11 @@ def summary(folder, names=True):
     """The picture of `class_summary`, all of it in words as its alt."""
     learners, left_out = in_folder(folder)
     if not names:
-        learners = [x._replace(name=f"{i}", sign=f"{i}") for i, x in enumerate(learners, start=1)]
+        each = enumerate(sorted(learners, key=lambda x: x.tag), start=1)
+        learners = [x._replace(name=f"{i}", sign=f"{i}") for i, x in each]
+        left_out = without_names(left_out)
+    else:
+        left_out = [" ".join(x) for x in left_out]
     now = record.moment(record.now())
     rows, every = {}, {"stuck": [], "left off": []}
     for name in exercises():
@@ -354,7 +359,7 @@ def guess_chart(name, folder, is_shown=True):
     if truth is not None and (at := on_axis(truth, places)) is not None:
         at = (at, questions.words(question, truth))
         said.append(f"It is {at[1]}.")
-    said += [f"Left out: {line}." for line in left_out]
+    said += [f"{line}." for line in without_names(left_out)]
     bars = [counts[i] for i in range(len(places))]
     return figures.guesses(question["ask"], reads, bars, at, " ".join(said), words)
 
@@ -389,7 +394,7 @@ def on_axis(truth, places):
 
 
 def in_folder(folder):
-    """The learners whose files are in a folder, by name, and a line for each file left out."""
+    """The learners whose files are in a folder, by name, and (file, why) of each file left out."""
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise NotADirectoryError(f"there is no folder {folder}: name the one that has the files")
@@ -402,9 +407,10 @@ def in_folder(folder):
                 raise record.Damaged(f"is larger than {TOO_LARGE:,} bytes")
             kept, written = record.read(file), file.stat().st_mtime
         except ValueError as error:
-            left_out.append(f"{file.relative_to(folder)} {error}")
+            left_out.append((f"{file.relative_to(folder)}", f"{error}"))
         except OSError as error:
-            left_out.append(f"{file.relative_to(folder)} cannot be read: {error.strerror}")
+            why = f"cannot be read: {error.strerror}"
+            left_out.append((f"{file.relative_to(folder)}", why))
         else:
             age = last_of(kept), written
             if kept["learner"] not in newest or age > newest[kept["learner"]][0]:
@@ -413,6 +419,16 @@ def in_folder(folder):
     names = Counter(kept["name"] for kept in every)
     learners = [learner(kept, names[kept["name"]] == 1) for kept in every]
     return sorted(learners, key=lambda x: x.name.casefold()), left_out
+
+
+def without_names(left_out):
+    """How many files are left out and why, without what they are called and what is in them.
+
+    >>> without_names([("progress-Ada.json", "is not JSON"), ("progress-Li.json", "is not JSON")])
+    ['2 files left out: not JSON']
+    """
+    why = Counter(why.split(":")[0].split(", ")[0].removeprefix("is ") for _, why in left_out)
+    return [f"{count(n, 'file')} left out: {what}" for what, n in why.items()]
 
 
 def last_of(kept):
@@ -428,7 +444,7 @@ def learner(kept, is_unique):
     is_drawn = figures.can_draw(name)
     said = name if name and is_unique and is_drawn else f"{name} ({tag})" if name else tag
     sign = tag if not (name and is_drawn) else name if is_unique else f"{name[:8]} {tag[:4]}"
-    return Learner(said, figures.short(sign), kept["exercises"], kept["guesses"])
+    return Learner(said, figures.short(sign), kept["exercises"], kept["guesses"], tag)
 
 
 def count(n, what):

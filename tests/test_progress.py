@@ -278,10 +278,30 @@ def test_a_class_of_twelve_is_summed_up(tmp_path, shown):
 
 def test_a_screen_that_all_can_see_has_no_names(tmp_path):
     the_class(tmp_path)
+    (tmp_path / "progress-Lou.json").write_text("{")
+    (tmp_path / "progress-Max.json").write_text('{"version": 1, "learner": "Max"}')
+    (tmp_path / "progress-Ned.json").write_text('{"version": 2}')
     figure = progress.summary(tmp_path, names=False)
-    said = figure.alt + " ".join(words(figure))
-    assert not re.search(r"Ada|Ben|Gus|Kim|0000000b", said)
-    assert "5 in it now: 2, 3, 4, 5, 6" in said  # one without a name is the first
+    said = figure.alt + " ".join(words(figure)) + progress.guess_chart("06.maps", tmp_path).alt
+    assert not re.search(r"Ada|Ben|Gus|Kim|Lou|Max|Ned|0000000b", said)
+    assert said.count("1 file left out: not JSON") == 3  # in words, drawn, at a question
+    assert "1 file left out: not a progress file" in said
+    assert "1 file left out: was written by a newer version of the course" in said
+    assert "5 in it now: 1, 2, 3, 4, 5" in figure.alt
+
+
+def test_numbers_do_not_follow_the_alphabet(tmp_path):
+    for i, name in enumerate(["Zoë", "Ada", "Max"], start=1):
+        file_of(tmp_path, i, name, attention=tried(2, 1, f"mistake {i}"))
+    assert progress.summary(tmp_path, names=False).alt == numbered(tmp_path, "ABC")
+    assert progress.summary(tmp_path, names=False).alt == numbered(tmp_path, "CBA")
+
+
+def numbered(folder, names):
+    """All in words, without names, after the learners took others."""
+    for i, name in enumerate(names, start=1):
+        file_of(folder, i, name, attention=tried(2, 1, f"mistake {i}"))
+    return progress.summary(folder, names=False).alt
 
 
 @pytest.mark.parametrize("n", [0, 1, 30, 60])

@@ -62,8 +62,8 @@ def classroom(title, when, learners, exercises, stuck, left_off, left_out, alt):
 
     learners: their names, cut `short`. exercises: {name: (states, words, mistakes)}, where states
     are (state, attempts) of each learner, and mistakes, the commonest first, (mistake, how many met
-    it, names of those who are in it now). stuck, left_off and left_out are lines; alt is all of it in
-    words.
+    it, names of those who are in it now). stuck, left_off and left_out are lines; alt is all
+    of it in words.
     """
     each = min(0.42, (RIGHT - LEFT) / max(len(learners), 1))
     parts = [*paragraph(title, 16, 0.32, weight="bold"), *paragraph(when, 10, LINE)]
