@@ -27,7 +27,8 @@ PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent  # of the clone; of a wheel, where it is installed
 COLAB = "colab.research.google.com"
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#:]+)(#[^)]*)?\)")  # within the course
-CHECK = re.compile(r"""^(?:\w+ *= *)?checks\.check\(\s*["'](.+?)["']""", flags=re.M)
+CHECK = re.compile(r"""^[^#\n]*\bcheck\(\s*["'](\d\d\.\w+)["']""", flags=re.M)
+TAG = "exercise:"
 CHANGED = "# The exercise has changed. It now begins:"
 FROM_BEFORE = """\
 ## From your copy before
@@ -160,13 +161,21 @@ def made_from(lesson):
 
 def exercise(cell):
     """The exercise that a cell is for, by its tag, else by what it checks; "" if it is for none."""
+    return next(iter(exercises(cell)), "")
+
+
+def exercises(cell):
+    """The exercises that a cell is for: its tag's first, then those it hands to check.
+
+    >>> code = {"cell_type": "code", "metadata": {"tags": ["exercise:01.attention"]}}
+    >>> exercises(code | {"source": "checks.check('02.causal_mask', causal_mask)"})
+    ['01.attention', '02.causal_mask']
+    """
     if cell["cell_type"] != "code":
-        return ""
-    for tag in cell["metadata"].get("tags", []):
-        if tag.startswith("exercise:"):
-            return tag.removeprefix("exercise:")
-    checked = CHECK.search(source(cell))
-    return checked[1] if checked else ""
+        return []
+    tags = cell["metadata"].get("tags", [])
+    tagged = [x.removeprefix(TAG) for x in tags if x.startswith(TAG)]
+    return list(dict.fromkeys([*tagged, *CHECK.findall(source(cell))]))
 
 
 def fresh_copy(lesson, folder, newest):

@@ -16,8 +16,6 @@ from makers.judge import imports
 NOTEBOOK = 20 * 10**6  # bytes; a lesson with its outputs has less than one million
 PROGRESS = 10**6
 CELL = 10**5  # characters of an answer
-CALL = re.compile(r"^[^#\n]*\bcheck\(\s*[\"'](\d\d\.\w+)[\"']", flags=re.M)
-TAG = "exercise:"
 
 
 class Unreadable(ValueError):
@@ -52,22 +50,12 @@ def course():
             if cell["cell_type"] != "code" or cell["id"].endswith("-colab"):
                 continue
             source = copies.source(cell)
-            for name in names(source, cell["metadata"].get("tags", [])):
+            for name in copies.exercises(cell):
                 function = re.search(rf'check\("{name}", (\w+)\)', source)[1]
                 found[name] = Lesson(list(set_up), source, function)
             is_set_up = "environment.set_up()" in source
             set_up += filter(None, [source if is_set_up else imports(source)])
     return found
-
-
-def names(source, tags):
-    """The exercises that a cell is about: those it hands to check, or else its tag's.
-
-    >>> names('result = checks.check("01.attention", attention)', [])
-    ['01.attention']
-    """
-    tagged = [x.removeprefix(TAG) for x in tags if x.startswith(TAG)]
-    return list(dict.fromkeys(CALL.findall(source) or tagged))
 
 
 def notebooks(folder):
@@ -117,7 +105,7 @@ def parsed(path, size):
 
 
 def code_cells(notebook):
-    """Source and tags of every code cell of a notebook; Unreadable if it has another form."""
+    """Source and exercises of every code cell of a notebook; Unreadable if it has another form."""
     if notebook.get("nbformat") != 4:
         raise Unreadable("no notebook of format 4: open it in JupyterLab, and save it")
     cells = notebook.get("cells")
@@ -131,7 +119,8 @@ def code_cells(notebook):
         if not all(isinstance(x, str) for x in (*source, *tags)):
             raise Unreadable("broken: a cell is no text")
         if cell.get("cell_type") == "code":
-            yield "".join(source), tags
+            known = {"cell_type": "code", "source": source, "metadata": {"tags": tags}}
+            yield "".join(source), copies.exercises(known)
 
 
 def answers(path, lessons):
@@ -141,7 +130,7 @@ def answers(path, lessons):
     Unreadable if there is no exercise.
     """
     cells = list(code_cells(parsed(path, NOTEBOOK)))
-    about = [names(*cell) for cell in cells]
+    about = [exercises for _, exercises in cells]
     last = {}
     for i, (source, _) in enumerate(cells):
         for name in about[i]:

@@ -281,8 +281,11 @@ def test_exercises_are_found_without_tags_and_the_last_cell_that_was_changed_cou
     lessons = handed_in.course()
     (answer,), unknown = handed_in.answers(tmp_path / "1.ipynb", lessons)
     assert answer.cell == ["# " + WRONG + CHECK] and not unknown
-    assert handed_in.names("# " + CHECK, []) == []
-    assert handed_in.names("pass", ["exercise:01.attention"]) == ["01.attention"]
+    save(tmp_path / "2.ipynb", notebook("pass", tags=["exercise:01.attention"]))
+    assert handed_in.answers(tmp_path / "2.ipynb", lessons)[0][0].cell == ["pass"]
+    save(tmp_path / "3.ipynb", notebook("# " + CHECK))
+    with pytest.raises(handed_in.Unreadable, match="no exercise"):
+        handed_in.answers(tmp_path / "3.ipynb", lessons)
 
 
 def test_an_answer_comes_with_the_exercises_before_it(tmp_path):
