@@ -25,6 +25,7 @@ What is kept of you, all of it in one file that you can read:
 - of each question you guessed at: your guess, the truth it stood beside, and when;
 - eight random characters, so that two files of yours can be told to be one learner's;
 - a name only if you give one, with progress.export("your name"); progress.export("") drops it.
+  Without one an instructor sees the eight characters; on a hub, the name of your folder.
 Your code, your notes, what errors said, which hints you opened: none of that is kept.
 Nothing leaves this machine by itself. An instructor sees the file if you hand it in, or if you work
 on a hub where they may read your folder. To keep nothing, set COURSE_PROGRESS=off before you start
@@ -398,7 +399,7 @@ def in_folder(folder):
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise NotADirectoryError(f"there is no folder {folder}: name the one that has the files")
-    newest, left_out = {}, []
+    newest, left_out, homes = {}, [], {}
     for file in sorted(folder.rglob("progress*.json")):
         try:
             if not file.is_file():
@@ -412,13 +413,26 @@ def in_folder(folder):
             why = f"cannot be read: {error.strerror}"
             left_out.append((f"{file.relative_to(folder)}", why))
         else:
+            if home := home_of(file.relative_to(folder)):
+                homes[kept["learner"]] = home
             age = last_of(kept), written
             if kept["learner"] not in newest or age > newest[kept["learner"]][0]:
                 newest[kept["learner"]] = (age, kept)
     every = [kept for _, kept in newest.values()]
+    every = [kept | {"name": kept["name"] or homes.get(kept["learner"], "")} for kept in every]
     names = Counter(kept["name"] for kept in every)
     learners = [learner(kept, names[kept["name"]] == 1) for kept in every]
     return sorted(learners, key=lambda x: x.name.casefold()), left_out
+
+
+def home_of(file):
+    """The learner's folder in which their own progress.json is, or "".
+
+    >>> home_of(Path("emre/my_lessons/progress.json")), home_of(Path("emre/progress-1234abcd.json"))
+    ('emre', '')
+    """
+    homes = [x for x in file.parent.parts if x != "my_lessons"]
+    return homes[-1] if homes and file.name == "progress.json" else ""
 
 
 def without_names(left_out):

@@ -346,6 +346,22 @@ def test_two_of_one_name_are_told_apart(tmp_path):
     assert {"Ada 0000", "00000003"} <= {*words(figure)}
 
 
+def test_on_a_hub_a_folder_names_its_learner(tmp_path):
+    """Unless they gave a name; an export without one beside it changes nothing."""
+    one = tried(2, 1, "no scale")
+    for i, (home, name) in enumerate([("emre", ""), ("li", "Li Na"), ("a/zoe/my_lessons", "")]):
+        file_of(tmp_path / home, i, name, attention=one)
+        (tmp_path / home / f"progress-{i}.json").rename(tmp_path / home / "progress.json")
+    file_of(tmp_path / "emre", 0, attention=one)
+    file_of(tmp_path / "handed_in", 7, attention=one)
+    file_of(tmp_path, 8, attention=one)
+    (tmp_path / "progress-8.json").rename(tmp_path / "progress.json")
+    said = progress.summary(tmp_path).alt.split("Learners:")[1]
+    names = re.findall(r"  (.+): trying", said)
+    assert names == ["00000007", "00000008", "emre", "Li Na", "zoe"]
+    assert "emre" not in progress.summary(tmp_path, names=False).alt
+
+
 def test_files_that_are_not_ours_are_named(tmp_path):
     file_of(tmp_path, 1, "Ada", attention=tried(2, 1, "no scale"))
     (tmp_path / "progress-broken.json").write_text("{")
