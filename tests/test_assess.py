@@ -37,17 +37,15 @@ def refused(act, *given):
         return True
     return False
 """  # the answers below are right only where what they try is refused
-ANSWERS = {  # learner: the cell, and what passed, diagnosis and remark must be
-    "right": (RIGHT + CHECK, "yes", "", ""),
-    "wrong": (WRONG + CHECK, "no", "no scale", ""),
-    "an error below": (RIGHT + CHECK + "assert result.passed, result.nothing", "yes", "", ""),
+PLAIN = {  # learner: the cell, and what passed, diagnosis and remark must be
     "an error above": ("attention = undefined\n" + CHECK, "no", "an error", assess.UNKNOWN),
-    "no Python": ("def attention(q, k, v) return q\n" + CHECK, "no", "an error", ""),
     "the library's": (
         "from course_utils import attention as library\n"
         'checks.check("01.attention", lambda q, k, v: library.attention(q, k, v))',
         *("yes", "", assess.LIBRARY),
     ),
+}
+HOSTILE = {
     "forged": (
         WRONG
         + "from course_utils.checks import compare, engine\n"
@@ -60,17 +58,6 @@ ANSWERS = {  # learner: the cell, and what passed, diagnosis and remark must be
     "an endless loop": (
         RIGHT.replace("    weights", "    while True: pass\n    weights", 1) + CHECK,
         *("no", "out of time", assess.ENDED["out of time"]),
-    ),
-    "10 GB": (
-        f"import mmap, torch\n{IF_REFUSED}{RIGHT}"
-        "private = refused(torch.ones, 10 * 2**28)\n"
-        "shared = refused(mmap.mmap, -1, 10 * 2**30)\n"
-        "files = []  # whose bytes are in no process\n"
-        "many = refused(lambda: [files.append(os.memfd_create('x')) for _ in range(200)])\n"
-        "kept = many and refused(os.truncate, files[0], 10**8)\n"
-        "for x in files: os.close(x)\n"
-        f"attention = attention if private and shared and kept else None\n{CHECK}",
-        *("yes", "", ""),
     ),
     "10 GB in six processes": (
         f"{IF_REFUSED}{RIGHT}for _ in range(6):\n"
@@ -99,45 +86,39 @@ ANSWERS = {  # learner: the cell, and what passed, diagnosis and remark must be
         f"attention = attention if sum(started) < 200 else None\n{CHECK}",
         *("yes", "", ""),
     ),
-    "prints 100 MB": (
-        RIGHT.replace("    weights", "    print('x' * 10**7)\n    weights", 1)
-        + "for _ in range(10): print('x' * 10**7)\n"
-        + CHECK,
+    "takes much, deletes all, ends in an error": (
+        f"import mmap, torch\n{IF_REFUSED}"
+        + RIGHT.replace("    weights", "    print('x' * 10**7)\n    weights", 1)
+        + "kept = [refused(torch.ones, 10 * 2**28), refused(mmap.mmap, -1, 10 * 2**30)]\n"
+        "files = []  # whose bytes are in no process\n"
+        "kept += [refused(lambda: [files.append(os.memfd_create('x')) for _ in range(200)])]\n"
+        "kept += [refused(os.truncate, files[0], 10**8)]\n"
+        "for x in files: os.close(x)\n"
+        "for _ in range(10): print('x' * 10**7)\n"
+        "attention = attention if all(kept) else None\n"
+        f"{CHECK}\nfor x in (FOLDER, ROOT, '/tmp', '/dev/shm'):\n"
+        "    shutil.rmtree(x, ignore_errors=True)\n"
+        "assert result.passed, result.nothing",
         *("yes", "", ""),
     ),
-    "deletes": (
-        f"{IF_REFUSED}{RIGHT}{CHECK}\nfor x in (FOLDER, ROOT, '/tmp', '/dev/shm'):\n"
-        "    shutil.rmtree(x, ignore_errors=True)",
-        *("yes", "", ""),
-    ),
-    "looks around": (
+    "reads, writes and calls out": (
         f"{IF_REFUSED}{RIGHT}\n"
         "hidden = FOLDER, HOME + '/.ssh', HOME + '/.bashrc', ROOT + '/.git', '/etc/passwd', '/var'\n"
-        "seen = [x for x in hidden if os.path.exists(x)]\n"
-        "seen += ['processes'] * (sum(x.isdigit() for x in os.listdir('/proc')) > 5)\n"
-        "seen += ['variables'] * ('SECRET' in os.environ)\n"
-        "seen += [] if refused(open, f'/proc/{os.getppid()}/mem') else ['the judge']\n"
-        f"attention = None if seen else attention\n{CHECK}",
-        *("yes", "", ""),
-    ),
-    "writes elsewhere": (
-        f"{IF_REFUSED}{RIGHT}\n"
+        "got = [x for x in hidden if os.path.exists(x)]\n"
+        "got += ['processes'] * (sum(x.isdigit() for x in os.listdir('/proc')) > 5)\n"
+        "got += ['variables'] * ('SECRET' in os.environ)\n"
+        "got += [] if refused(open, f'/proc/{os.getppid()}/mem') else ['the judge']\n"
+        "got += [x for x in (('127.0.0.1', PORT), ('1.1.1.1', 53))\n"
+        "        if not refused(socket.create_connection, x, 2)]\n"
         "folders = '/', '/usr', '/dev', '/proc', HOME, ROOT + '/course_utils', PREFIX, FOLDER\n"
-        "wrote = [x for x in folders if not refused(open, x + '/written', 'w')]\n"
+        "got += [x for x in folders if not refused(open, x + '/written', 'w')]\n"
         "for folder in ('/tmp', '/dev/shm'):\n"
         "    def fill():\n"
         "        for i in range(10):\n"
         "            with open(f'{folder}/{i}', 'wb') as file: file.write(bytes(3 * 10**7))\n"
-        "    wrote += [] if refused(fill) else [folder]\n"
+        "    got += [] if refused(fill) else [folder]\n"
         "refused(open, ROOT + '/written', 'w')  # or in memory only, if the course is in /tmp\n"
-        f"attention = None if wrote else attention\n{CHECK}",
-        *("yes", "", ""),
-    ),
-    "calls out": (
-        f"{IF_REFUSED}{RIGHT}\n"
-        "reached = [x for x in (('127.0.0.1', PORT), ('1.1.1.1', 53))\n"
-        "           if not refused(socket.create_connection, x, 2)]\n"
-        f"attention = None if reached else attention\n{CHECK}",
+        f"attention = None if got else attention\n{CHECK}",
         *("yes", "", ""),
     ),
 }
@@ -191,11 +172,11 @@ def test_hostile_answers_get_their_line_and_the_others_are_judged_right(tmp_path
             "PORT": server.getsockname()[1],
         }
         told = "".join(f"{name} = {value!r}\n" for name, value in names.items())
-        for learner, (cell, *_) in ANSWERS.items():
+        for learner, (cell, *_) in HOSTILE.items():
             save(tmp_path / learner / "01.ipynb", handed(told + cell))
         before = files(tmp_path), files(ROOT / "makers"), files(ROOT / "course_utils")
         rows = assess.assess(tmp_path, "2026-11-26", seconds=10, show=None)
-    assert shown(rows) == {learner: tuple(said) for learner, (_, *said) in ANSWERS.items()}
+    assert shown(rows) == {learner: tuple(said) for learner, (_, *said) in HOSTILE.items()}
     assert (files(tmp_path), files(ROOT / "makers"), files(ROOT / "course_utils")) == before
     assert not (ROOT / "written").exists()
     left = [x.info["cmdline"] for x in psutil.process_iter(["cmdline"])]
@@ -394,14 +375,14 @@ def test_the_table_is_whole_and_no_link_leads_it_elsewhere(tmp_path, capsys):
 
 
 def test_without_isolation_the_verdicts_are_the_same(tmp_path):
-    for learner in ("right", "wrong"):
-        save(tmp_path / learner / "01.ipynb", handed(ANSWERS[learner][0]))
+    for learner, (cell, *_) in PLAIN.items():
+        save(tmp_path / learner / "01.ipynb", handed(cell))
     rows = assess.assess(tmp_path, "1", isolated=False, show=None)
-    assert shown(rows) == {learner: ANSWERS[learner][1:] for learner in ("right", "wrong")}
+    assert shown(rows) == {learner: tuple(said) for learner, (_, *said) in PLAIN.items()}
 
 
 def test_without_bubblewrap_nothing_is_run_and_the_remedy_is_said(tmp_path):
-    save(tmp_path / "right" / "01.ipynb", handed(ANSWERS["right"][0]))
+    save(tmp_path / "right" / "01.ipynb", handed(RIGHT + CHECK))
     ended = subprocess.run(
         [sys.executable, "-m", "makers.assess", tmp_path],
         env=os.environ | {"PATH": "/nowhere"},
