@@ -56,7 +56,10 @@ def test_it_starts_without_a_guess_and_every_place_can_be_said(name, capsys):
         control.value = value
         assert Guess(name).value == value  # another control, or after a restart
     last = control.texts[-1]
-    assert printed(capsys, name, value) == f"{ASKED[name]['ask']}: you said {last}, it is {last}.\n"
+    assert (
+        printed(capsys, name, value)
+        == f"{ASKED[name]['ask']}: you said {last}; the answer is {last}.\n"
+    )
 
 
 def test_a_guess_is_kept_where_anything_is(keeping):
@@ -78,18 +81,18 @@ def test_without_a_guess_the_truth_stands_alone_and_a_guess_can_still_be_made(ca
     assert printed(capsys, "07.right", 63.7) == "right: 64 %.\n"
     guess("07.right", 40)
     capsys.readouterr()
-    assert printed(capsys, "07.right", 63.7) == "right: you said 40 %, it is 64 %.\n"
+    assert printed(capsys, "07.right", 63.7) == "right: you said 40 %; the answer is 64 %.\n"
 
 
 def test_after_the_truth_a_guess_stays_as_it_was(capsys):
     control = Guess("07.maps")
     control.value = "1"
     control.value = "8"
-    assert printed(capsys, "07.maps", 32) == "different maps: you said 8, it is 32.\n"
+    assert printed(capsys, "07.maps", 32) == "different maps: you said 8; the answer is 32.\n"
     control.value = "32"
     guess("07.maps", "32")
     capsys.readouterr()
-    assert printed(capsys, "07.maps", 32) == "different maps: you said 8, it is 32.\n"
+    assert printed(capsys, "07.maps", 32) == "different maps: you said 8; the answer is 32.\n"
 
 
 def test_a_guess_is_not_taken_back_by_none(capsys):
@@ -119,7 +122,7 @@ def test_what_a_cell_works_out_is_a_truth(name, value, text, capsys, keeping):
     assert printed(capsys, name, value) == f"{start}: {text}.\n"
     guess(name, first := PLACES[name][0])
     capsys.readouterr()
-    assert printed(capsys, name, value).endswith(f", it is {text}.\n")
+    assert printed(capsys, name, value).endswith(f"; the answer is {text}.\n")
     if keeping == "kept":
         kept = json.loads(record.path().read_text(encoding="utf-8"))["guesses"][name]
         assert kept["said"] == first

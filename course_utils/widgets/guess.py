@@ -50,7 +50,7 @@ def truth(name, value=None):
     record.shown(name, value)
     it_is = questions.words(question, value)
     if yours is not None:
-        it_is = f"you said {questions.words(question, yours)}, it is {it_is}"
+        it_is = f"you said {questions.words(question, yours)}; the answer is {it_is}"
     print(f"{question['ask']}: {it_is}.")
 
 

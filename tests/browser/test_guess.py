@@ -87,8 +87,8 @@ def test_by_keyboard_and_still_there_after_a_reload(page):
     expect(slider(page)).to_have_attribute("aria-valuetext", "5 %")
     assert page.locator(".jp-Cell").count() == cells
     assert truths(page) == [
-        "different key maps with g = 8: you said 32, it is 8.",
-        "right with 2 K/V heads: you said 5 %, it is 64 %.",
+        "different key maps with g = 8: you said 32; the answer is 8.",
+        "right with 2 K/V heads: you said 5 %; the answer is 64 %.",
     ]
     command(page, "docmanager:save")
     page.reload()
@@ -109,8 +109,8 @@ def test_a_slider_says_where_it_is_and_the_guess_is_where_it_is_let_go(page):
     said = slider(page).get_attribute("aria-valuetext")
     option(page, "8").click()
     assert truths(page) == [
-        "different key maps with g = 8: you said 8, it is 8.",
-        f"right with 2 K/V heads: you said {said}, it is 64 %.",
+        "different key maps with g = 8: you said 8; the answer is 8.",
+        f"right with 2 K/V heads: you said {said}; the answer is 64 %.",
     ]
     assert 40 <= int(said.removesuffix(" %")) <= 60
 
