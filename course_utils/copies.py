@@ -71,7 +71,7 @@ def newer(folder=None):
             answers = f"with your answers to {', '.join(carried)}" if carried else "no answers yet"
             print(f"{path.name} in {short(folder)}: as it is in the course, {answers}.")
         if paths:
-            print("Open them in the file browser: links in your other copies lead where they did.")
+            print("Open them in the file browser: links in your other copies lead to the old ones.")
         else:
             print(f"Your lessons in {short(folder)} are as new as the course.")
 
@@ -94,7 +94,7 @@ def fresh(lesson, folder=None):
 
 
 def state(folder=None):
-    """How many lessons have a copy, the folder in short, and what to do if the course is newer.
+    """What copies there are, in words or "", and what to do if the course is newer.
 
     With COURSE_PROGRESS=off there are none: no one's own folder is looked at.
     """
@@ -102,7 +102,9 @@ def state(folder=None):
     folder = place(folder)
     there = [name for name in course if copies(name, folder)] if record.path() else []
     old = outdated(course, folder) if there else []
-    return len(there), short(folder), told(old) if old else ""
+    later = [path.name for path in newest_paths(course, folder).values() if path.stem not in course]
+    found = "; ".join([f"{len(there)} of yours in {short(folder)}", *later]) if there else ""
+    return found, told(old) if old else ""
 
 
 def start(folder=None):

@@ -149,9 +149,9 @@ def progress():
 
 def lessons():
     """A learner's own copies, and what the course has newer; no row for those who have none."""
-    count, folder, remedy = copies.state()
-    if count:
-        yield Row("Lessons", f"{count} of yours in {folder}", remedy)
+    found, remedy = copies.state()
+    if found:
+        yield Row("Lessons", found, remedy)
 
 
 class Pulse(anywidget.AnyWidget):
