@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -151,28 +152,42 @@ def class_guesses(name, folder, every=None, truth=True):
 
 
 def again(draw, every):
-    """Show what draw makes; every so many seconds in its place what it then makes, if another."""
+    """Show what draw makes; every so many seconds in its place what it then makes, if another.
+
+    The clock alone makes no other, and the words stay unfolded.
+    """
     shown = draw()
-    data, metadata = bundle(shown)
+    data, metadata = bundle(shown, is_open=bool(every))
     handle = display(data, metadata=metadata, raw=True, display_id=True)
     try:
         while every:
             time.sleep(every)
             new = draw()
-            if new.alt != shown.alt:
+            if untimed(new.alt) != untimed(shown.alt):
                 shown = new
-                data, metadata = bundle(shown)
+                data, metadata = bundle(shown, is_open=True)
                 handle.update(data, metadata=metadata, raw=True)
     except KeyboardInterrupt:
         print("No longer updated.")
 
 
-def bundle(figure):
-    """A picture as a notebook shows it, and below it all of it in words, to be unfolded."""
+def untimed(text):
+    """A text without its clock and how long ago things were.
+
+    >>> untimed("26 Nov 2026, 10:30: for 2 h, last one 3 min ago")
+    '26 Nov 2026, : for , last one  ago'
+    """
+    return re.sub(r"\d\d:\d\d|\d+ (min|h|days)\b", "", text)
+
+
+def bundle(figure, is_open):
+    """A picture as a notebook shows it, and below it all of it in words, unfolded if is_open."""
     data, metadata = figure._repr_mimebundle_()
     if "text/html" in data:
         said = f"<pre>{html.escape(figure.alt)}</pre>"
-        data["text/html"] += f"<details><summary>All of it in words</summary>{said}</details>"
+        data["text/html"] += (
+            f"<details{' open' * is_open}><summary>All of it in words</summary>{said}</details>"
+        )
     return data, metadata
 
 

@@ -436,11 +436,12 @@ def test_a_clock_that_is_ahead_makes_no_negative_time(tmp_path):
 def test_a_running_session_is_redrawn_in_place_until_interrupted(tmp_path, monkeypatch, capsys):
     the_class(tmp_path)
     seen, waits = [], iter(range(9))
-    handle = types.SimpleNamespace(update=lambda x, **how: seen.append(x["text/plain"]))
+    handle = types.SimpleNamespace(update=lambda x, **how: seen.append(x))
 
     def wait(seconds):
         assert seconds == 10
         i = next(waits)
+        monkeypatch.setattr(record, "now", lambda: ago(-1))  # a minute has passed
         if i == 1:
             file_of(tmp_path, 11, "Lou", attention=tried(1, 0, "no scale"))
         if i == 3:
@@ -448,8 +449,11 @@ def test_a_running_session_is_redrawn_in_place_until_interrupted(tmp_path, monke
 
     monkeypatch.setattr(progress, "display", lambda x, **how: handle)
     monkeypatch.setattr(progress.time, "sleep", wait)
+    monkeypatch.delenv("COURSE_OUTPUTS")
     progress.class_summary(tmp_path, every=10)
-    (new,) = seen  # where nothing has changed nothing flickers
+    (data,) = seen  # where nothing but the clock has changed nothing flickers
+    new = data["text/plain"]
+    assert "<details open>" in data["text/html"]  # the words do not fold shut
     assert "no scale, 6 of 12 learners" in new and "Lou" in new
     assert "No longer updated" in capsys.readouterr().out
 

@@ -64,5 +64,4 @@ def test_a_running_class_is_redrawn_in_its_place(page, lab, tmp_path):
         expect(picture).to_have_count(1)
     page.evaluate("jupyterapp.commands.execute('notebook:interrupt-kernel')")
     expect(cell(page, 0).get_by_text("No longer updated.")).to_be_visible()
-    cell(page, 0).get_by_text("All of it in words").click()
     expect(cell(page, 0).get_by_text("  no scale: 3 met it, 3 in it now:")).to_be_visible()
