@@ -135,8 +135,7 @@ def class_summary(folder, every=None, names=True):
 
     folder: where the files are that learners handed in, or the folder of a hub in which theirs are;
     folders in it count, too. every: seconds after which it is drawn anew, until you interrupt (■).
-    names=False numbers the learners, for a screen that all can see. Raises NotADirectoryError if
-    there is no such folder.
+    names=False numbers the learners, for a screen that all can see.
     """
     again(lambda: summary(folder, names), every)
 
@@ -145,8 +144,7 @@ def class_guesses(name, folder, every=None, truth=True):
     """Show how many in the room guessed what, and the truth once a learner has been shown it.
 
     A truth that no cell works out is shown at once; truth=False hides it while the room still
-    guesses. name: of the question, as "07.way". Raises KeyError if there is no such question, and
-    as `class_summary`.
+    guesses. name: of the question, as "07.way". Raises KeyError if there is no such question.
     """
     again(lambda: guess_chart(name, folder, truth), every)
 
@@ -156,7 +154,11 @@ def again(draw, every):
 
     The clock alone makes no other, and the words stay unfolded.
     """
-    shown = draw()
+    try:
+        shown = draw()
+    except NotADirectoryError as error:
+        print(error)
+        return
     data, metadata = bundle(shown, is_open=bool(every))
     handle = display(data, metadata=metadata, raw=True, display_id=True)
     try:
@@ -214,7 +216,7 @@ def summary(folder, names=True):
     left = [(x, left_at(*rest, now)) for x, *rest in left]
     none = f"No file of progress.export() in {folder} yet"
     title = headline(rows, len(learners)) if learners else none
-    when = f"{count(len(learners), 'learner')}, {now.astimezone():%d %b %Y, %H:%M}{untouched(rows)}"
+    when = f"{count(len(learners), 'learner')}, {now.astimezone():%d %b %Y, %H:%M}"
     drawn = {
         name: (states, words, [(what, n, [x.sign for x in now_in]) for what, n, now_in, _ in met])
         for name, (states, words, met) in rows.items()
@@ -228,8 +230,9 @@ def summary(folder, names=True):
         *section("Learners", [*each_in_words(learners, rows)]),
         *section("Left out", left_out),
     ]
-    alt = "\n".join([f"{title}.", f"{when}.", *said])
-    return figures.classroom(title, when, signs, drawn, who, gone, left_out, alt)
+    see, rest = to_say(rows), untouched(rows)
+    alt = "\n".join(filter(None, [f"{title}.", see, f"{when}.", *said, rest]))
+    return figures.classroom(title, see, when, rest, signs, drawn, who, gone, left_out, alt)
 
 
 def tally(states):
@@ -245,21 +248,36 @@ def untouched(rows):
     if not rest or not rows:
         return ""
     is_tail = rest == every[-len(rest) :]
-    return f". Begun by no one: {f'{rest[0]} and later' if is_tail else ', '.join(rest)}"
+    return f"Begun by no one: {f'{rest[0]} and later' if is_tail else ', '.join(rest)}."
+
+
+def top(rows):
+    """(how it is said, how many are in it, mistake, exercise) of the one to speak of, or None."""
+    each = [(name, met) for name, (*_, mistakes) in rows.items() for met in mistakes]
+    for begin, which in (("In the room now", 2), ("Left off in", 3)):
+        in_it = [(begin, len(met[which]), met[0], name) for name, met in each if met[which]]
+        if in_it:
+            return max(in_it, key=lambda x: x[1])
+    return None
 
 
 def headline(rows, n):
     """The mistake that most of n learners are in now, or left off in; else what has passed."""
-    each = [(name, met) for name, (*_, mistakes) in rows.items() for met in mistakes]
-    for begin, which in (("In the room now", 2), ("Left off in", 3)):
-        if in_it := [(len(met[which]), met[0], name) for name, met in each if met[which]]:
-            most, mistake, name = max(in_it, key=lambda x: x[0])
-            return f"{begin}: {mistake}, {most} of {count(n, 'learner')}, in {name}"
+    if found := top(rows):
+        begin, most, mistake, name = found
+        return f"{begin}: {mistake}, {most} of {count(n, 'learner')}, in {name}"
     passed = {name: sum(x == "passed" for x, _ in row[0]) for name, row in rows.items()}
     for name in reversed(passed):
         if passed[name]:
             return f"No one is in a mistake: {name} has passed, {passed[name]} of {n}"
     return "No one has begun"
+
+
+def to_say(rows):
+    """How to see the mistake of the headline, or ""."""
+    *_, mistake, name = top(rows) or ("", "")
+    known = exercises()[name].mistakes if name else {}
+    return f"To say: {known[mistake].see}" if mistake in known else ""
 
 
 def mistakes_in_words(rows):
@@ -377,7 +395,8 @@ def guess_chart(name, folder, is_shown=True):
         said.append(f"It is {at[1]}.")
     said += [f"{line}." for line in without_names(left_out)]
     bars = [counts[i] for i in range(len(places))]
-    return figures.guesses(question["ask"], reads, bars, at, " ".join(said), words)
+    title = f"Lesson {name[:2]}, {name}: {question['ask']}"
+    return figures.guesses(title, reads, bars, at, " ".join(said), words)
 
 
 def nearest(said, places):
@@ -413,7 +432,7 @@ def in_folder(folder):
     """The learners whose files are in a folder, by name, and (file, why) of each file left out."""
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise NotADirectoryError(f"there is no folder {folder}: name the one that has the files")
+        raise NotADirectoryError(f"There is no folder {folder}: name the one that has the files.")
     newest, left_out, homes = {}, [], {}
     for file in sorted(folder.rglob("progress*.json")):
         try:

@@ -227,7 +227,8 @@ def the_class(folder):
 
 THE_CLASS = f"""\
 In the room now: no scale, 5 of 12 learners, in 01.attention.
-12 learners, {record.moment(NOW).astimezone():%d %b %Y, %H:%M}. Begun by no one: 02.causal_attention and later.
+To say: {exercises()["01.attention"].mistakes["no scale"].see}
+12 learners, {record.moment(NOW).astimezone():%d %b %Y, %H:%M}.
 00.group_size: 10 passed, 1 trying, 1 not begun.
   a float: 10 met it
   the remainder: 1 met it, 1 in it now: Kim
@@ -255,7 +256,8 @@ Learners:
   Hal: passed 00.group_size, 01.attention; trying 02.causal_mask
   Ida: passed 00.group_size, 01.attention; trying 02.causal_mask
   Jo: passed 00.group_size, 01.attention; trying 02.causal_mask
-  Kim: trying 00.group_size"""
+  Kim: trying 00.group_size
+Begun by no one: 02.causal_attention and later."""
 
 
 def test_a_class_of_twelve_is_summed_up(tmp_path, shown):
@@ -386,9 +388,11 @@ def test_exercises_that_this_course_lacks_do_not_count(tmp_path):
     assert "99.nothing" not in progress.summary(tmp_path).alt
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(NotADirectoryError, match="there is no folder"):
-        progress.class_summary(tmp_path / "nowhere")
+def test_a_folder_that_is_not_there_is_named(tmp_path, asked, capsys):
+    progress.class_summary(tmp_path / "nowhere")
+    progress.class_guesses("06.maps", tmp_path / "nowhere", every=1)
+    said = f"There is no folder {tmp_path / 'nowhere'}: name the one that has the files.\n"
+    assert capsys.readouterr().out == 2 * said
 
 
 def test_whom_to_help_first(tmp_path):
@@ -490,6 +494,8 @@ def test_the_guesses_of_a_room_stand_beside_the_truth(tmp_path, asked, shown, na
     bars = [x.get_height() for x in figure.axes[0].patches]
     places = questions.places(QUESTIONS[name])
     assert len(bars) == len(places)
+    title = figure.axes[0].get_title("left").replace("\n", " ")
+    assert title == f"Lesson 06, {name}: {QUESTIONS[name]['ask']}"
     assert ("It is" in said) == ("it is" in " ".join(words(figure)))
 
 
@@ -513,13 +519,15 @@ def test_the_truth_is_hidden_while_the_room_guesses(tmp_path, asked, shown, name
     assert not hidden.axes[0].lines
 
 
-def test_every_question_of_the_course_is_drawn(tmp_path):
+def test_every_question_of_the_course_is_drawn(tmp_path, monkeypatch):
     every = questions.questions()
     for i in range(3):  # three who guess each at another place, and are shown the first
         guesses = {}
         for name, places in ((name, questions.places(x)) for name, x in every.items()):
             guesses |= guess_of(name, places[i * (len(places) - 1) // 2], places[0])
         file_of(tmp_path, i, "", guesses)
+    read = progress.in_folder(tmp_path)
+    monkeypatch.setattr(progress, "in_folder", lambda folder: read)  # once
     for name in every:
         figure = progress.guess_chart(name, tmp_path)
         assert "3 of 3 learners guessed" in figure.alt and "something else" not in figure.alt
@@ -529,11 +537,6 @@ def test_every_question_of_the_course_is_drawn(tmp_path):
 def test_an_unknown_question_is_named(tmp_path, asked):
     with pytest.raises(KeyError, match=r"did you mean '06\.maps'"):
         progress.class_guesses("06.map", tmp_path)
-
-
-def test_an_unknown_folder_of_guesses_is_named(tmp_path, asked):
-    with pytest.raises(NotADirectoryError):
-        progress.class_guesses("06.maps", tmp_path / "nowhere")
 
 
 def test_states_have_signs_of_their_own():

@@ -57,16 +57,18 @@ def rungs(lessons, title, alt):
 
 @LOOK
 @AS_WRITTEN
-def classroom(title, when, learners, exercises, stuck, left_off, left_out, alt):
+def classroom(title, see, when, rest, learners, exercises, stuck, left_off, left_out, alt):
     """What a class is at: a square for each learner and exercise, who is stuck, which mistakes.
 
-    learners: their names, cut `short`. exercises: {name: (states, words, mistakes)}, where states
+    see is under the title, rest at the end. learners: their names, cut `short`.
+    exercises: {name: (states, words, mistakes)}, where states
     are (state, attempts) of each learner, and mistakes, the commonest first, (mistake, how many met
     it, names of those who are in it now). stuck, left_off and left_out are lines; alt is all
     of it in words.
     """
     each = min(0.42, (RIGHT - LEFT) / max(len(learners), 1))
-    parts = [*paragraph(title, 16, 0.32, weight="bold"), *paragraph(when, 10, LINE)]
+    parts = [*paragraph(title, 16, 0.32, weight="bold"), *paragraph(see, 11, LINE)]
+    parts += paragraph(when, 10, LINE)
     if exercises:
         parts += [(0.3, states_key), heads(learners, each)]
         parts += [(0.3, row_of(name, states, each)) for name, (states, *_) in exercises.items()]
@@ -86,6 +88,8 @@ def classroom(title, when, learners, exercises, stuck, left_off, left_out, alt):
     if left_out:
         parts += [(0.15, None), *paragraph("Left out", 12, 0.3, weight="bold")]
         parts += few(left_out, MOST["left out"])
+    if rest:
+        parts += [(0.15, None), *paragraph(rest, 10, LINE)]
     tall = 0.3 + sum(height for height, _ in parts)
     figure, axes = sheet(WIDE, tall, alt)
     y = tall - 0.15
@@ -217,6 +221,8 @@ def states_key(axes, y):
         x = LEFT + 1.5 * i
         squares(axes, x, y + 0.03, 0.24, 0.24, [state], [sign])
         axes.text(x + 0.32, y + 0.15, state, va="center", fontsize=10)
+    text = "!6: stuck, 6 attempts"
+    axes.text(LEFT - 0.12, y + 0.15, text, va="center", ha="right", fontsize=10)
 
 
 def squares(axes, x, y, width, height, states, texts):
