@@ -29,8 +29,10 @@ What is kept of you, all of it in one file that you can read:
   Without one an instructor sees the eight characters; on a hub, the name of your folder.
 Your code, your notes, what errors said, which hints you opened: none of that is kept.
 Nothing leaves this machine by itself. An instructor sees the file if you hand it in, or if you work
-on a hub where they may read your folder. To keep nothing, set COURSE_PROGRESS=off before you start
-Jupyter, or run %env COURSE_PROGRESS=off in a lesson; to forget what is kept, delete the file."""
+on a hub where they may read your folder; so does anyone else who may. To keep nothing, set
+COURSE_PROGRESS=off before you start Jupyter, or run %env COURSE_PROGRESS=off in a lesson. To forget
+what is kept, delete the file, and beside it the one that progress.export() made (progress-….json)
+and any that was set aside (damaged-….json)."""
 
 
 class Learner(NamedTuple):
@@ -89,7 +91,7 @@ def of_exercise(entry):
 def export(name=None):
     """Write the file to hand in, beside your progress, and say where it is and what is in it.
 
-    name: yours, if you like to give one; "" takes it back. Returns None.
+    It takes the place of an earlier one. name: yours, if you like to give one; "" takes it back.
     """
     own = record.path()
     if own is None:
@@ -103,6 +105,9 @@ def export(name=None):
         kept = record.read(own)
         file = own.with_name(f"progress-{file_name(kept['name']) or kept['learner']}.json")
         record.write(file, kept)
+        for other in own.parent.glob("progress-*.json"):
+            if other != file and is_of(other, kept["learner"]):
+                other.unlink()  # a name that was taken back is not left there
     except (OSError, record.Newer) as error:
         print(f"Nothing to hand in was written: {error}.")  # update has said what to do
         return
@@ -118,6 +123,14 @@ def export(name=None):
     lines = html.escape(text).replace("\n", "<br>")
     data = {"text/plain": text, "text/html": f'<p style="font-size: 15px">{lines}<br>{link}</p>'}
     display(data, raw=True)
+
+
+def is_of(file, learner):
+    """Whether a file is a learner's export."""
+    try:
+        return record.read(file)["learner"] == learner
+    except (OSError, ValueError):
+        return False  # not one of ours: it stays
 
 
 def file_name(name):

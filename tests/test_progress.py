@@ -152,13 +152,15 @@ def test_what_is_kept_names_all_that_is(own, capsys):
 def test_the_export_is_a_file_that_a_class_reads(own, shown):
     record.attempt("01.attention", "no scale", False)
     learner = record.read()["learner"]
+    (own / "progress-of-another.json").write_text("{}")
     progress.export()
     progress.export(" Zoë \ud800\n van/Dam$ ")
     progress.export()  # the name stays
-    progress.export("")
-    names = {x.name for x in own.iterdir()}
-    assert names == {"progress.json", f"progress-{learner}.json", "progress-Zoë_van_Dam.json"}
+    others = {"progress.json", "progress-of-another.json"}
+    assert {x.name for x in own.iterdir()} == others | {"progress-Zoë_van_Dam.json"}
     assert record.read(own / "progress-Zoë_van_Dam.json")["name"] == "Zoë van/Dam$"
+    progress.export("")
+    assert {x.name for x in own.iterdir()} == others | {f"progress-{learner}.json"}
     assert record.read()["name"] == record.read(own / f"progress-{learner}.json")["name"] == ""
     first, second, *_ = shown
     assert "1 exercise tried" in first["text/plain"] and "no name" in first["text/plain"]
