@@ -25,9 +25,11 @@ def find(name):
     """
     every = questions()
     if name not in every:
-        near = [other for other in every if other[:2] == name[:2]] or every
-        there = f"there are {', '.join(near)}"
-        raise KeyError(f"no question named {name!r}; {did_you_mean(name, every, there, n=1)}")
+        near = [other for other in every if other[:2] == name[:2]]
+        there = f"there are {', '.join(near or every)}"
+        is_lesson = near and not name[2:].strip(".")
+        said = there if is_lesson else did_you_mean(name, every, there, n=1)
+        raise KeyError(f"no question named {name!r}; {said}")
     return every[name]
 
 
