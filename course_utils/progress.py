@@ -64,7 +64,8 @@ def where():
 
 def show():
     """Show the ladder of the exercises: passed, tried how often, or not begun."""
-    kept = record.read()["exercises"]
+    whole = record.read()
+    kept, guesses = whole["exercises"], count(len(whole["guesses"]), "guess")
     lessons, said = {}, []
     for name in exercises():
         lesson, _, short = name.partition(".")
@@ -77,7 +78,8 @@ def show():
     if len(said) < len(exercises()):
         alt.append("The others are not begun." if said else "None is begun.")
     display(figures.rungs(lessons, alt[0].rstrip("."), " ".join(alt)))
-    print(f"{where()}\nprogress.export() makes a file to hand in; progress.what_is_kept()")
+    print(f"{guesses} entered. {where()}")
+    print("To hand it in: progress.export(). What is in it: progress.what_is_kept().")
 
 
 def of_exercise(entry):

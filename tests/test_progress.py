@@ -113,9 +113,7 @@ def test_the_ladder_has_each_exercise_and_says_what_it_shows(own, shown, capsys)
         assert_drawn_well(figure)
     drawn = words(some)
     assert "✓ group_size" in drawn and "… attention" in drawn  # not by colour alone
-    assert (
-        f"Kept in {own / 'progress.json'}; nothing leaves this machine" in capsys.readouterr().out
-    )
+    assert f"0 guesses entered. Kept in {own / 'progress.json'}; nothing" in capsys.readouterr().out
 
 
 def test_all_of_the_ladder_passed(own, shown):
