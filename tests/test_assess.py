@@ -424,7 +424,15 @@ def test_what_every_answer_may_read_is_no_place_to_hand_in(monkeypatch):
         sandbox.ready(folder=ROOT / "data" / "handed_in")
 
 
-def test_after_ctrl_c_what_is_done_is_written(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, as in a terminal; what a shell runs with & ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_after_ctrl_c_what_is_done_is_written(tmp_path, monkeypatch, capsys, interruptible):
     judged = []
 
     def run(module, given, isolated, seconds, stop):
