@@ -49,8 +49,7 @@ def my_lessons(folder=None):
             print(f"{lessons_are} now in {short(folder)}, yours to write in.")
         if record.in_colab() and not folder.is_relative_to(record.DRIVE):
             print("They end with this runtime. To keep them, mount your Drive, and run this again.")
-        tell_damaged(course, folder)
-        if old := outdated(course, folder):
+        if old := outdated(course, folder, tell=print):
             print(f"{told(old).capitalize()}.")
 
 
@@ -61,8 +60,8 @@ def newer(folder=None):
     """
     course = lessons()
     with writing(folder) as folder:
-        tell_damaged(course, folder)
-        paths = {name: next_path(name, folder) for name in outdated(course, folder)}
+        old = outdated(course, folder, tell=print)
+        paths = {name: next_path(name, folder) for name in old}
         newest = newest_paths(course, folder) | paths
         for name, path in paths.items():
             notebook = fresh_copy(course[name], folder, newest)
@@ -281,10 +280,19 @@ def make_missing(course, folder):
     return missing
 
 
-def outdated(course, folder):
-    """The lessons of which the newest copy is not of today, is damaged, or is missing."""
-    newest = {name: opened(path) for name, path in newest_paths(course, folder).items()}
-    return [name for name, copy in newest.items() if not copy or not is_of(copy, course[name])]
+def outdated(course, folder, tell=None):
+    """The lessons of which the newest copy is not of today, is damaged, or is missing.
+
+    tell is called with a line for each copy that cannot be read.
+    """
+    old = []
+    for name, path in newest_paths(course, folder).items():
+        copy = opened(path)
+        if tell and not copy and path.exists():
+            tell(f"{path.name} cannot be read as a notebook; it stays as it is.")
+        if not copy or not is_of(copy, course[name]):
+            old.append(name)
+    return old
 
 
 def is_of(copy, lesson):
@@ -297,13 +305,6 @@ def is_of(copy, lesson):
 def unlinked(text):
     """A text without what `lead` changes in it."""
     return re.sub(r" \(`[^`]*`\)", "", LINK.sub(r"\1", text))
-
-
-def tell_damaged(course, folder):
-    """Say which of the newest copies cannot be read."""
-    for path in newest_paths(course, folder).values():
-        if path.exists() and not opened(path):
-            print(f"{path.name} cannot be read as a notebook; it stays as it is.")
 
 
 def told(names):

@@ -134,8 +134,9 @@ def rows(path, folder, lessons, versions):
     """Row and Answer of each exercise in a notebook; the Answer is None where nothing must run."""
     learner, name = who(path.relative_to(folder))
     try:
-        answers, unknown = handed_in.answers(path, lessons)
-        made_from = handed_in.made_from(path)
+        notebook = handed_in.parsed(path)
+        answers, unknown = handed_in.answers(notebook, lessons)
+        made_from = handed_in.made_from(notebook)
         tried = handed_in.attempts(path)
     except handed_in.Unreadable as error:
         yield Row(learner, name, remark=str(error)), None

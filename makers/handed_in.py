@@ -90,7 +90,7 @@ def content(path, size):
     return read
 
 
-def parsed(path, size):
+def parsed(path, size=NOTEBOOK):
     """The dict that a file of JSON holds; Unreadable if it holds none."""
     read = content(path, size)
     if not read.strip():
@@ -123,13 +123,13 @@ def code_cells(notebook):
             yield "".join(source), copies.exercises(known)
 
 
-def answers(path, lessons):
+def answers(notebook, lessons):
     """The Answers in a notebook, and the exercises it names that the course does not have.
 
     Of several cells for one exercise the last counts that is not as the course has it. Raises
     Unreadable if there is no exercise.
     """
-    cells = list(code_cells(parsed(path, NOTEBOOK)))
+    cells = list(code_cells(notebook))
     about = [exercises for _, exercises in cells]
     last = {}
     for i, (source, _) in enumerate(cells):
@@ -177,9 +177,9 @@ def attempts(path):
     return counts if len(learners) == 1 else {}
 
 
-def made_from(path):
+def made_from(notebook):
     """The version of the lesson that a notebook says it was copied from, or ""."""
-    metadata = parsed(path, NOTEBOOK).get("metadata")
+    metadata = notebook.get("metadata")
     noted = metadata.get("course") if isinstance(metadata, dict) else None
     version = noted.get("made_from") if isinstance(noted, dict) else None
     return version if isinstance(version, str) else ""

@@ -126,9 +126,8 @@ def ready(isolation="", folder=None):
 def run(module, given, isolated, seconds, stop):
     """What python -m module writes when it is given a text, at most SAID bytes; and why it ended.
 
-    Why is "" if it ended by itself,
-    "out of time", "out of memory" or "too many processes" if it was ended; "" too if the Event
-    stop is set, after which nobody waits for it.
+    Why is "" if it ended by itself, "out of time", "out of memory" or "too many processes" if it
+    was ended; "" too if the Event stop is set, after which nobody waits for it.
     """
     command = [sys.executable, "-m", module]
     with contextlib.ExitStack() as stack:

@@ -260,19 +260,19 @@ def test_exercises_are_found_without_tags_and_the_last_cell_that_was_changed_cou
     stub = handed_in.course()["01.attention"].stub
     save(tmp_path / "1.ipynb", notebook(RIGHT + CHECK, "# " + WRONG + CHECK, stub, "x = 1"))
     lessons = handed_in.course()
-    (answer,), unknown = handed_in.answers(tmp_path / "1.ipynb", lessons)
+    (answer,), unknown = handed_in.answers(handed_in.parsed(tmp_path / "1.ipynb"), lessons)
     assert answer.cell == ["# " + WRONG + CHECK] and not unknown
     save(tmp_path / "2.ipynb", notebook("pass", tags=["exercise:01.attention"]))
-    assert handed_in.answers(tmp_path / "2.ipynb", lessons)[0][0].cell == ["pass"]
+    assert handed_in.answers(handed_in.parsed(tmp_path / "2.ipynb"), lessons)[0][0].cell == ["pass"]
     save(tmp_path / "3.ipynb", notebook("# " + CHECK))
     with pytest.raises(handed_in.Unreadable, match="no exercise"):
-        handed_in.answers(tmp_path / "3.ipynb", lessons)
+        handed_in.answers(handed_in.parsed(tmp_path / "3.ipynb"), lessons)
 
 
 def test_an_answer_comes_with_the_exercises_before_it(tmp_path):
     mask, attention = (handed_in.course()[f"02.causal_{x}"].stub for x in ("mask", "attention"))
     save(tmp_path / "2.ipynb", notebook("import math", mask, "x = 1", attention, "y = 1"))
-    _, second = handed_in.answers(tmp_path / "2.ipynb", handed_in.course())[0]
+    _, second = handed_in.answers(handed_in.parsed(tmp_path / "2.ipynb"), handed_in.course())[0]
     assert (second.before, second.others) == ([mask], ["import math", "x = 1"])
 
 
