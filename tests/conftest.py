@@ -1,12 +1,15 @@
 """What several files of tests share."""
 
 import socket
+import sys
+import types
 
 import pytest
 import torch
 from huggingface_hub import constants
 from huggingface_hub.utils import _cache_assets
 
+from course_utils import record
 from course_utils.checkpoints import disk, hub
 
 
@@ -17,6 +20,25 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A learner's folder that is not there yet."""
+    monkeypatch.setenv("COURSE_FOLDER", str(tmp_path / "own"))
+    monkeypatch.delenv("COURSE_PROGRESS")
+    monkeypatch.setattr(record, "TOLD", set())
+    return tmp_path / "own"
+
+
+@pytest.fixture
+def colab(monkeypatch, tmp_path):
+    """Google Colab without a Drive; with one once record.DRIVE is made."""
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.delenv("COURSE_FOLDER", raising=False)
+    monkeypatch.delenv("COURSE_PROGRESS")
+    monkeypatch.setattr(record, "CONTENT", tmp_path)
+    monkeypatch.setattr(record, "DRIVE", tmp_path / "drive" / "MyDrive")
 
 
 @pytest.fixture

@@ -107,16 +107,6 @@ def test_colab_is_told_what_to_do_where_widgets_stay_dead(monkeypatch, capsys):
     assert "%env COURSE_OUTPUTS=stored" in capsys.readouterr().out
 
 
-@pytest.fixture
-def colab(monkeypatch, tmp_path):
-    """Google Colab without a Drive; with one once record.DRIVE is made."""
-    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
-    monkeypatch.delenv("COURSE_FOLDER", raising=False)
-    monkeypatch.delenv("COURSE_PROGRESS")
-    monkeypatch.setattr(record, "CONTENT", tmp_path)
-    monkeypatch.setattr(record, "DRIVE", tmp_path / "drive" / "MyDrive")
-
-
 def test_the_report_says_where_progress_is_kept(monkeypatch, tmp_path):
     assert environment.progress() == ("Progress", "not kept: COURSE_PROGRESS is off", "")
     monkeypatch.delenv("COURSE_PROGRESS")

@@ -4,7 +4,6 @@ import base64
 import html
 import json
 import re
-import sys
 import types
 from datetime import timedelta
 
@@ -28,15 +27,6 @@ QUESTIONS = {
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
     monkeypatch.setattr(record, "now", lambda: NOW)
-
-
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    """A learner's folder that is not there yet."""
-    monkeypatch.setenv("COURSE_FOLDER", str(tmp_path / "own"))
-    monkeypatch.delenv("COURSE_PROGRESS")
-    monkeypatch.setattr(record, "TOLD", set())
-    return tmp_path / "own"
 
 
 @pytest.fixture
@@ -125,15 +115,13 @@ def test_all_of_the_ladder_passed(own, shown):
     assert_drawn_well(shown[0])
 
 
-def test_where_progress_is_kept_is_said(own, tmp_path, monkeypatch):
+def test_where_progress_is_kept_is_said(own, monkeypatch):
     assert "nothing leaves this machine by itself" in progress.where()
     monkeypatch.setenv("COURSE_PROGRESS", "off")
     assert "nothing is kept" in progress.where()
-    monkeypatch.delenv("COURSE_PROGRESS")
-    monkeypatch.delenv("COURSE_FOLDER")
-    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
-    monkeypatch.setattr(record, "CONTENT", tmp_path)
-    monkeypatch.setattr(record, "DRIVE", tmp_path / "drive" / "MyDrive")
+
+
+def test_in_colab_progress_is_kept_in_drive_or_ends(colab):
     assert "ends with this runtime" in progress.where() and "drive.mount" in progress.where()
     record.DRIVE.mkdir(parents=True)
     assert "Google Drive" in progress.where() and "drive.mount" not in progress.where()

@@ -15,15 +15,6 @@ from course_utils import checks, record
 HERE = Path(__file__).parent
 
 
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    """A learner's folder that is not there yet."""
-    monkeypatch.setenv("COURSE_FOLDER", str(tmp_path / "own"))
-    monkeypatch.delenv("COURSE_PROGRESS")
-    monkeypatch.setattr(record, "TOLD", set())
-    return tmp_path / "own"
-
-
 def python(*arguments, **how):
     """A Python of its own, which keeps progress where this one does."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -312,12 +303,7 @@ def test_the_folder_is_the_learners_own(tmp_path, monkeypatch):
     assert record.folder() == record.DRIVE / "my_lessons"
 
 
-def test_what_was_kept_before_a_drive_was_mounted_is_not_lost(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
-    monkeypatch.delenv("COURSE_FOLDER", raising=False)
-    monkeypatch.delenv("COURSE_PROGRESS")
-    monkeypatch.setattr(record, "CONTENT", tmp_path)
-    monkeypatch.setattr(record, "DRIVE", tmp_path / "drive" / "MyDrive")
+def test_what_was_kept_before_a_drive_was_mounted_is_not_lost(tmp_path, colab):
     record.attempt("00.group_size", None, True)
     record.attempt("01.attention", None, True)
     record.said("06.maps", 8)

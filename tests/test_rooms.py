@@ -22,8 +22,8 @@ MAY_ASK = {  # nothing asks widgets, makers, environment or progress
         "checkpoints",
         "experiments",
         "record",
-        "figures.parts",
-    },  # hues
+        "figures.parts",  # its colours
+    },
     "makers": {"library", "checkpoints", "experiments", "figures", "copies", "checks"},
 }
 FILES = [*(ROOT / "course_utils").rglob("*.py"), *(ROOT / "makers").rglob("*.py")]
