@@ -1,0 +1,153 @@
+"""The lessons as slides that need no network, in slides/; see slides/index.html.
+
+    python -m makers.slides        (make slides)            every lesson
+    python -m makers.slides 06     (make slides LESSON=06)  one
+
+A lesson is run, so that its pictures and times are this machine's; sliders move without a kernel.
+"""
+
+import json
+import os
+import re
+import shutil
+import sys
+from copy import deepcopy
+from functools import partial, reduce
+from operator import getitem
+from pathlib import Path
+
+import nbformat
+import sphinx_revealjs
+from latex2mathml.converter import convert
+from nbclient import NotebookClient
+from nbconvert import SlidesExporter
+from nbformat.v4 import new_output
+from pygments.formatters import HtmlFormatter
+
+from course_utils.checks.quiz import pages
+from course_utils.figures import WIDGET
+from makers.slides.deck import deck
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+REVEAL = Path(sphinx_revealjs.__file__).parent / "_static" / "revealjs"
+STATE = "application/vnd.jupyter.widget-state+json"
+
+
+def main(*numbers, folder=ROOT / "slides"):
+    lessons = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    chosen = [path for path in lessons if not numbers or path.stem[:2] in numbers]
+    if not chosen:
+        sys.exit(
+            f"There is no lesson {numbers[0]}; there are {', '.join(p.stem[:2] for p in lessons)}."
+        )
+    folder.mkdir(exist_ok=True)
+    for part in ("dist", "plugin"):
+        shutil.copytree(REVEAL / part, folder / "reveal.js" / part, dirs_exist_ok=True)
+    for path in chosen:
+        print(f"{path.stem}: running it ...", end=" ", flush=True)
+        notebook = run(nbformat.read(path, as_version=4), path.parent)
+        (folder / f"{path.stem}.html").write_text(page(notebook), encoding="utf-8")
+        print("done")
+    (folder / "index.html").write_text(index(lessons), encoding="utf-8")
+    print(f"Open {os.path.relpath(folder / 'index.html')} in a browser.")
+
+
+def run(notebook, folder):
+    """The notebook, run offline, with the state of its widgets."""
+    environment = os.environ | {"COURSE_PROGRESS": "off", "HF_HUB_OFFLINE": "1"}
+    environment.pop("COURSE_OUTPUTS", None)
+    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": folder}})
+    client.execute(env=environment)
+    return notebook
+
+
+def page(notebook):
+    """The HTML page of a lesson that was run."""
+    models = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
+    slides, widgets = deck(notebook), {}
+    slides.cells = [shown for cell in slides.cells for shown in prepared(cell, models, widgets)]
+    own = {
+        "title": re.match("# (.*)", notebook.cells[0].source)[1],
+        "css": read("page.css") + colours(),
+        "js": read("host.js") + read("page.js"),
+        "widgets": json.dumps(widgets).replace("</", "<\\/"),
+    }
+    exporter = SlidesExporter(template_file=str(HERE / "page.html.j2"))
+    exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
+    return exporter.from_notebook_node(slides, resources={"slides": own})[0]
+
+
+def prepared(cell, models, widgets):
+    """The cells that a page has for one of a deck's; `widgets` takes the state of its controls."""
+    if cell.cell_type == "markdown":
+        cell.source = formulas(cell.source).replace(".ipynb)", ".html)")
+        return [cell]
+    folded = cell.metadata.jupyter
+    cell.metadata.transient = {"remove_source": folded.source_hidden}
+    cell.outputs = (
+        [] if folded.outputs_hidden else [alive(o, models, widgets) for o in cell.outputs]
+    )
+    if quiz := re.fullmatch(r'checks\.quiz\("(\d\d)"\)', cell.source):
+        return [question(cell, i, *shown) for i, shown in enumerate(pages(quiz[1]))]
+    return [cell]
+
+
+def question(cell, i, html, text):
+    """A cell of one question of a quiz, on a screen of its own."""
+    one = deepcopy(cell)
+    one.id = f"{cell.id}-{i}" if i else cell.id
+    one.metadata.transient.remove_source = True
+    one.metadata.slideshow = {"slide_type": "subslide"}
+    one.outputs = [new_output("display_data", {"text/html": html, "text/plain": text})]
+    return one
+
+
+def alive(output, models, widgets):
+    """An output whose control, if it is one of ours, lives in the page.
+
+    Jupyter's own controls ask the kernel: of them the page shows the words they have as well.
+    """
+    data = output.get("data", {})
+    name = data.pop(WIDGET, {}).get("model_id")
+    if "_esm" in models.get(name, {}).get("state", {}):
+        widgets[name] = models[name]["state"]
+        for buffer in models[name].get("buffers", []):
+            *path, last = buffer["path"]
+            reduce(getitem, path, widgets[name])[last] = {"base64": buffer["data"]}
+        output.data = {"text/html": f'<div class="control" data-name="{name}"></div>'}
+    return output
+
+
+def formulas(source):
+    """A text whose formulas, in $ or $$, are MathML: a browser draws that without a script."""
+    for signs, display in (("$$", "block"), ("$", "inline")):
+        between = re.escape(signs) + "(.+?)" + re.escape(signs)
+        draw = partial(convert, display=display)
+        source = re.sub(between, lambda found, draw=draw: draw(found[1]), source, flags=re.S)
+    return source
+
+
+def colours():
+    """The colours of code, light and dark."""
+    return "\n".join(
+        HtmlFormatter(style=style).get_style_defs(f"{where} .highlight")
+        for where, style in (("", "default"), (":root[data-theme=dark]", "github-dark"))
+    )
+
+
+def index(lessons):
+    """The page that leads to the slides of every lesson."""
+    links = ""
+    for path in lessons:
+        title = re.match("# (.*)", nbformat.read(path, as_version=4).cells[0].source)[1]
+        links += f'<li><a href="{path.stem}.html">{title}</a></li>\n'
+    return read("index.html").replace("LESSONS", links)
+
+
+def read(name):
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*filter(None, sys.argv[1:]))

@@ -1,0 +1,22 @@
+// A widget without a kernel: its state stands in the page, and what a reader moves is kept here.
+// `source` is the widget's own code, the same as in a notebook.
+async function show(source, state, el) {
+  const hearers = new Set();
+  const model = {
+    get: (name) => state[name],
+    set(name, value) {
+      state[name] = value;
+      hearers.forEach((hear) => hear());
+    },
+    save_changes() {},
+    on: (event, hear) => hearers.add(hear),
+    off: (event, hear) => hearers.delete(hear),
+  };
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const widget = await import(address);
+  await widget.default.render({ model, el });
+}
+
+function bytes(base64) {
+  return Uint8Array.from(atob(base64), (x) => x.charCodeAt(0));
+}

@@ -1,0 +1,42 @@
+// Which theme, which keys, and the controls, each shown once it is near.
+const root = document.documentElement;
+const dark = matchMedia("(prefers-color-scheme: dark)");
+root.dataset.theme = dark.matches ? "dark" : "light";
+
+const widgets = JSON.parse(document.getElementById("widgets").textContent, (key, value) =>
+  value?.base64 === undefined ? value : bytes(value.base64));
+for (const el of document.querySelectorAll(".control")) {
+  const { _esm, _css, ...state } = widgets[el.dataset.name];
+  if (_css) document.head.prepend(Object.assign(document.createElement("style"), { textContent: _css }));
+  show(_esm, state, el).then(() => {
+    const frame = el.querySelector("img");
+    const tall = frame && frame.naturalHeight > 0.6 * frame.naturalWidth;
+    el.classList.toggle("beside", tall); // the slider stands beside a tall picture
+  });
+}
+
+const deck = new Reveal({
+  width: 1280, height: 720, margin: 0, center: false, hash: true, transition: "none",
+  navigationMode: "linear", slideNumber: "c/t", controls: false,
+  plugins: [RevealNotes, RevealZoom],
+  keyboard: { 68: () => { root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark"; } },
+});
+
+// A presenter's clicker sends Page Down, whatever has the focus; arrow keys move a slider that has it.
+document.addEventListener("keydown", (event) => {
+  const step = { PageDown: "next", PageUp: "prev" }[event.key];
+  if (!step || !event.target.closest?.("input")) return;
+  event.preventDefault();
+  event.stopPropagation();
+  deck[step]();
+}, true);
+
+// Tab finds what is on this slide, and nothing of the others.
+function here() {
+  document.activeElement?.blur();
+  for (const screen of document.querySelectorAll(".screen"))
+    screen.inert = screen.parentElement !== deck.getCurrentSlide();
+}
+deck.on("ready", here);
+deck.on("slidechanged", here);
+deck.initialize();
