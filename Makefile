@@ -20,6 +20,14 @@ assess: .venv/.ready  ## judge notebooks handed in, each answer in a sandbox: ma
 	$(if $(FOLDER),,$(error Name the folder of what was handed in, as in: make assess FOLDER=handed_in))
 	@$(BIN)/python -m makers.assess "$(FOLDER)" "$(SEED)" "$(ISOLATION)"
 
+slides: .venv/.ready  ## every lesson as slides that need no network, in slides/; one: make slides LESSON=06
+	@$(BIN)/python -m makers.slides $(LESSON)
+
+slides-live: .venv-live/.ready  ## a lesson as slides with a kernel behind them: make slides-live LESSON=06
+	$(if $(LESSON),,$(error Name a lesson, as in: make slides-live LESSON=06))
+	@start=$$(.venv-live/bin/python -m makers.slides.live "$(LESSON)") && COURSE_PROGRESS=off .venv-live/bin/jupyter lab \
+		$(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/$$start $(ARGS)
+
 test: .venv/.browser  ## everything that must pass
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -58,7 +66,7 @@ constraints: .venv/.ready  ## write down the versions now installed
 	$(BIN)/pip freeze --exclude-editable | sed -e 's/+cpu$$//' > constraints.txt
 
 clean:  ## remove what set-up made
-	rm -rf .venv .venv-colab dist
+	rm -rf .venv .venv-colab .venv-live dist slides
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
@@ -68,7 +76,7 @@ help:
 		{ echo "The course needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv || { echo "On Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt $(TORCH_INDEX) torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[slides,test]'
 	@touch $@
 
 .venv/.browser: .venv/.ready  # a browser for the tests: one that is there, or Playwright's own
@@ -83,4 +91,13 @@ help:
 	.venv-colab/bin/pip install --quiet --disable-pip-version-check --requirement tests/colab/versions.txt torch
 	@touch $@
 
-.PHONY: lab newer fresh assess test test-colab notebooks bench bench-widgets wheel publish unpublish constraints clean help
+# Live slides show no control with the jupyterlab_widgets that ipywidgets 8 asks for: an older one does.
+.venv-live/.ready: pyproject.toml constraints.txt
+	rm -rf .venv-live
+	$(PYTHON) -m venv .venv-live
+	.venv-live/bin/pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt $(TORCH_INDEX) torch
+	.venv-live/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . jupyterlab-rise==0.43.1
+	.venv-live/bin/pip install --quiet --disable-pip-version-check --no-deps jupyterlab_widgets==3.0.10
+	@touch $@
+
+.PHONY: lab newer fresh assess slides slides-live test test-colab notebooks bench bench-widgets wheel publish unpublish constraints clean help

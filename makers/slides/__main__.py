@@ -1,4 +1,4 @@
-"""The lessons as slides that need no network, in slides/; see slides/index.html.
+"""The lessons as slides, each one file that needs nothing else; see slides/index.html.
 
     python -m makers.slides        (make slides)            every lesson
     python -m makers.slides 06     (make slides LESSON=06)  one
@@ -9,7 +9,6 @@ A lesson is run, so that its pictures and times are this machine's; sliders move
 import json
 import os
 import re
-import shutil
 import sys
 from copy import deepcopy
 from functools import partial, reduce
@@ -26,7 +25,7 @@ from pygments.formatters import HtmlFormatter
 
 from course_utils.checks.quiz import pages
 from course_utils.figures import WIDGET
-from makers.slides.deck import deck
+from makers.slides.deck import deck, marks
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -42,8 +41,6 @@ def main(*numbers, folder=ROOT / "slides"):
             f"There is no lesson {numbers[0]}; there are {', '.join(p.stem[:2] for p in lessons)}."
         )
     folder.mkdir(exist_ok=True)
-    for part in ("dist", "plugin"):
-        shutil.copytree(REVEAL / part, folder / "reveal.js" / part, dirs_exist_ok=True)
     for path in chosen:
         print(f"{path.stem}: running it ...", end=" ", flush=True)
         notebook = run(nbformat.read(path, as_version=4), path.parent)
@@ -57,7 +54,9 @@ def run(notebook, folder):
     """The notebook, run offline, with the state of its widgets."""
     environment = os.environ | {"COURSE_PROGRESS": "off", "HF_HUB_OFFLINE": "1"}
     environment.pop("COURSE_OUTPUTS", None)
-    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": folder}})
+    client = NotebookClient(
+        notebook, timeout=600, coalesce_streams=True, resources={"metadata": {"path": folder}}
+    )
     client.execute(env=environment)
     return notebook
 
@@ -69,37 +68,42 @@ def page(notebook):
     slides.cells = [shown for cell in slides.cells for shown in prepared(cell, models, widgets)]
     own = {
         "title": re.match("# (.*)", notebook.cells[0].source)[1],
-        "css": read("page.css") + colours(),
+        "css": reveal("dist/reset.css", "dist/reveal.css") + read("page.css") + colours(),
+        "reveal": reveal("dist/reveal.js", "plugin/notes/notes.js", "plugin/zoom/zoom.js"),
         "js": read("host.js") + read("page.js"),
         "widgets": json.dumps(widgets).replace("</", "<\\/"),
     }
     exporter = SlidesExporter(template_file=str(HERE / "page.html.j2"))
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
+    exporter.exclude_anchor_links = True
     return exporter.from_notebook_node(slides, resources={"slides": own})[0]
 
 
 def prepared(cell, models, widgets):
     """The cells that a page has for one of a deck's; `widgets` takes the state of its controls."""
     if cell.cell_type == "markdown":
-        cell.source = formulas(cell.source).replace(".ipynb)", ".html)")
+        cell.source = unbroken(formulas(cell.source)).replace(".ipynb)", ".html)")
         return [cell]
     folded = cell.metadata.jupyter
     cell.metadata.transient = {"remove_source": folded.source_hidden}
-    cell.outputs = (
-        [] if folded.outputs_hidden else [alive(o, models, widgets) for o in cell.outputs]
-    )
+    outputs = [] if folded.outputs_hidden else cell.outputs
+    cell.outputs = [alive(output, models, widgets) for output in outputs]
     if quiz := re.fullmatch(r'checks\.quiz\("(\d\d)"\)', cell.source):
-        return [question(cell, i, *shown) for i, shown in enumerate(pages(quiz[1]))]
-    return [cell]
+        cell.outputs = [
+            new_output("display_data", {"text/html": html, "text/plain": text})
+            for html, text in pages(quiz[1])
+        ]
+    elif marks(cell).show != "each":
+        return [cell]
+    return [alone(cell, i) for i in range(len(cell.outputs))]
 
 
-def question(cell, i, html, text):
-    """A cell of one question of a quiz, on a screen of its own."""
+def alone(cell, i):
+    """A cell with one of the things that a cell has put out, on a screen of its own."""
     one = deepcopy(cell)
-    one.id = f"{cell.id}-{i}" if i else cell.id
-    one.metadata.transient.remove_source = True
-    one.metadata.slideshow = {"slide_type": "subslide"}
-    one.outputs = [new_output("display_data", {"text/html": html, "text/plain": text})]
+    one.outputs, one.metadata.transient = [cell.outputs[i]], {"remove_source": True}
+    if i:
+        one.id, one.metadata.slideshow = f"{cell.id}-{i}", {"slide_type": "subslide"}
     return one
 
 
@@ -128,6 +132,11 @@ def formulas(source):
     return source
 
 
+def unbroken(source):
+    """A text in which no line ends inside "g = 32" or "2 · n"."""
+    return re.sub(r"(?<=\w) ([=·]) (?=\w)", "\u00a0\\1\u00a0", source)
+
+
 def colours():
     """The colours of code, light and dark."""
     return "\n".join(
@@ -143,6 +152,11 @@ def index(lessons):
         title = re.match("# (.*)", nbformat.read(path, as_version=4).cells[0].source)[1]
         links += f'<li><a href="{path.stem}.html">{title}</a></li>\n'
     return read("index.html").replace("LESSONS", links)
+
+
+def reveal(*names):
+    """The text of files of reveal.js, as a package of Python's has them."""
+    return "\n".join((REVEAL / name).read_text(encoding="utf-8") for name in names)
 
 
 def read(name):

@@ -4,15 +4,17 @@ Jupyter's own mark is `slideshow.slide_type`: "slide" begins a section, "subslid
 is for the speaker, "skip" is left out; a cell without one goes on below the cell before. What else
 a screen needs stands in `course.slide`:
 
-- `say`: paragraphs, by their first words, that are not shown, as the speaker says them;
+- `say`: paragraphs, by their first words, that are not shown: the speaker says them, and reads them
+  in the notes of the screen before them;
 - `cut`: paragraphs, by their first words, that begin a screen of their own;
-- `show`: of a code cell "code", "output" or "both". Without it a picture, a control or a truth is
-  shown without its code, and an exercise without what it has put out.
+- `show`: of a code cell "code", "output", "both", or "each": every thing that it has put out on a
+  screen of its own. Without it a picture, a control or a truth is shown without its code, and an
+  exercise without what it has put out.
 """
 
 import re
 from copy import deepcopy
-from itertools import pairwise
+from itertools import groupby
 from types import SimpleNamespace
 
 from nbformat import from_dict
@@ -23,7 +25,7 @@ CONTROL = re.compile(r"^(guess|truth)\(|widgets\.", flags=re.M)
 def deck(notebook):
     """The notebook with a cell for each part of a screen; every code cell is there, in order.
 
-    A cell's `course.above` is the heading its screen stands under. Raises ValueError if words in
+    A cell's `course.foot` is the heading its screen stands under. Raises ValueError if words in
     `say` or `cut` do not begin one paragraph.
     """
     cells, section = [], ""
@@ -31,8 +33,9 @@ def deck(notebook):
         is_text = cell.cell_type == "markdown"
         for part in paragraphs(cell) if is_text else [code(cell)]:
             heading = re.match("##? (.*)", part.source) if is_text else None
-            section = heading[1] if heading else section
-            part.metadata.setdefault("course", {})["above"] = "" if heading else section
+            if heading or marks(part).kind == "slide":
+                section = heading[1] if heading else ""
+            part.metadata.setdefault("course", {})["foot"] = "" if heading else section
             cells.append(part)
     return from_dict({**notebook, "cells": cells})
 
@@ -45,17 +48,16 @@ def marks(cell):
 
 
 def paragraphs(cell):
-    """The cells of a deck that a cell of text becomes: what is said by the speaker comes last."""
+    """The cells that a cell of text becomes; what is said goes with the screen before it."""
     mark, texts = marks(cell), cell.source.split("\n\n")
     say, cut = ([place(words, texts, cell) for words in way] for way in (mark.say, mark.cut))
-    shown = [i for i in range(len(texts)) if i not in say]
-    starts = [0, *(shown.index(i) for i in cut), len(shown)]
-    parts = [
-        ("\n\n".join(texts[i] for i in shown[a:b]), mark.kind if a == 0 else "subslide")
-        for a, b in pairwise(starts)
-    ]
-    parts.append(("\n\n".join(texts[i] for i in say), "notes"))
-    return [like(cell, i, *part) for i, part in enumerate(parts) if part[0]]
+    runs = groupby(range(len(texts)), lambda i: (i in say, sum(start <= i for start in cut)))
+    parts, kind = [], mark.kind
+    for (said, _), (*run,) in runs:
+        source = "\n\n".join(texts[i] for i in run)
+        parts.append((source, "notes" if said else "subslide" if run[0] in cut else kind))
+        kind = kind if said else "-"  # only what is shown first is of the cell's own kind
+    return [like(cell, i, *part) for i, part in enumerate(parts)]
 
 
 def place(words, texts, cell):
@@ -78,10 +80,10 @@ def code(cell):
     """A cell of code with what its screen does not show folded away."""
     tags = cell.metadata.get("tags", [])
     is_exercise = any(tag.startswith("exercise:") for tag in tags)
-    pictures = any("image/png" in output.get("data", {}) for output in cell.outputs)
-    usual = (
-        "code" if is_exercise else "output" if pictures or CONTROL.search(cell.source) else "both"
-    )
-    show = marks(cell).show or usual
-    cell.metadata.jupyter = {"source_hidden": show == "output", "outputs_hidden": show == "code"}
+    data = [output.get("data", {}) for output in cell.outputs]
+    pictures = any("image/png" in x or "<img " in x.get("text/html", "") for x in data)
+    seen = pictures or CONTROL.search(cell.source)
+    show = marks(cell).show or ("code" if is_exercise else "output" if seen else "both")
+    folded = {"source_hidden": show in ("output", "each"), "outputs_hidden": show == "code"}
+    cell.metadata.jupyter = folded
     return cell

@@ -15,6 +15,10 @@ for (const el of document.querySelectorAll(".control")) {
   });
 }
 
+// Of a question's answers one is open at a time, as all would not fit.
+for (const screen of document.querySelectorAll(".screen"))
+  for (const answer of screen.querySelectorAll("details")) answer.name = screen.parentElement.id;
+
 const deck = new Reveal({
   width: 1280, height: 720, margin: 0, center: false, hash: true, transition: "none",
   navigationMode: "linear", slideNumber: "c/t", controls: false,

@@ -68,15 +68,20 @@ def launch(playwright):
 @contextmanager
 def running_lab(folder, home):
     """JupyterLab over `folder`, in a state that tests can rely on."""
-    for name, settings in SETTINGS.items():
-        path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings))
+    use_settings(home)
     program = [sys.executable, "-m", "jupyterlab", "--expose-app-in-browser"]
     own = {"COURSE_OUTPUTS": "live", "COURSE_FOLDER": str(home / "my_lessons")}
     kept = {k: v for k, v in os.environ.items() if k != "COURSE_PROGRESS"}  # as a learner's is
     with serving(program, folder, home, kept | own) as lab:
         yield lab
+
+
+def use_settings(home):
+    """Write what a JupyterLab served from `home` begins with."""
+    for name, settings in SETTINGS.items():
+        path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings))
 
 
 @contextmanager
