@@ -44,9 +44,10 @@ def test_all_prose_is_shown_or_said_and_all_code_can_be_run(name):
 def test_a_section_begins_a_slide_and_every_screen_says_where_it_belongs(name):
     for screen in screens(LESSONS[name]):
         first = screen[0]
-        assert bool(re.match("##? ", first.source)) != bool(first.metadata.course.foot)
-        kind = first.metadata.slideshow.slide_type
-        assert kind == "slide" or not first.source.startswith("## ")
+        has_heading = bool(re.match("##? ", first.source))
+        begins = first.metadata.slideshow.slide_type == "slide"
+        assert has_heading <= begins  # and what leads to the next lesson has neither
+        assert bool(first.metadata.course.foot) == (not begins)
 
 
 @lesson

@@ -55,7 +55,8 @@ def paragraphs(cell):
     parts, kind = [], mark.kind
     for (said, _), (*run,) in runs:
         source = "\n\n".join(texts[i] for i in run)
-        parts.append((source, "notes" if said else "subslide" if run[0] in cut else kind))
+        begins = "slide" if source.startswith("## ") else "subslide"
+        parts.append((source, "notes" if said else begins if run[0] in cut else kind))
         kind = kind if said else "-"  # only what is shown first is of the cell's own kind
     return [like(cell, i, *part) for i, part in enumerate(parts)]
 
