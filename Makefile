@@ -28,7 +28,7 @@ slides-live: .venv-live/.ready  ## a lesson as slides with a kernel behind them:
 	@start=$$(.venv-live/bin/python -m makers.slides.live "$(LESSON)") && COURSE_PROGRESS=off .venv-live/bin/jupyter lab \
 		$(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/$$start $(ARGS)
 
-test: .venv/.browser  ## everything that must pass
+test: .venv/.browser .venv-live/.ready  ## everything that must pass
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)

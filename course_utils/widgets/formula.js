@@ -1,5 +1,6 @@
 // Sliders and a picture that is worked out of them here; the kernel only hears of what is chosen.
-// `draw(chosen, facts, width)` gives the picture: { height, shapes, alt, words };
+// `draw(chosen, facts, width, height)` gives the picture: { height, shapes, alt, words }; where the
+// page gives it no --formula-height, it has its own.
 // `coupled(chosen, moved, facts)` what is chosen after a move, if other sliders move as well.
 function formula({ model, el }, draw, coupled = (chosen) => chosen) {
   const names = Object.keys(model.get("controls"));
@@ -22,7 +23,8 @@ function formula({ model, el }, draw, coupled = (chosen) => chosen) {
       controls[i].show(label, texts, values.indexOf(chosen[name]));
     });
     if (!width) return; // not in the page yet
-    const picture = draw(chosen, model.get("facts"), width);
+    const given = getComputedStyle(stage).getPropertyValue("--formula-height");
+    const picture = draw(chosen, model.get("facts"), width, Number(given) || undefined);
     stage.innerHTML =
       `<svg role="img" width="${width}" height="${picture.height}">${picture.shapes}</svg>`;
     stage.firstChild.setAttribute("aria-label", `${picture.alt} ${picture.words}`);

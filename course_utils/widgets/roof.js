@@ -9,7 +9,7 @@ function coupled(chosen, moved, { machines, own }) {
 // The y axis goes from the fastest to the slowest that the sliders can ask for, so that what moves
 // is the lines; it grows with n as the times do. A step of a slider moves the crossing far sideways,
 // as the lines meet at a flat angle.
-function draw({ bandwidth, peak, bytes, n }, { head_dim, n_tokens, fastest, slowest }, width) {
+function draw({ bandwidth, peak, bytes, n }, { head_dim, n_tokens, fastest, slowest }, width, height = 450) {
   const reading = (g) => (2 * g * head_dim * n_tokens * bytes) / (bandwidth * 1e6);
   const computing = (4 * n * head_dim * n_tokens) / (peak * 1e9);
   const least = (g) => Math.max(reading(g), computing);
@@ -20,7 +20,7 @@ function draw({ bandwidth, peak, bytes, n }, { head_dim, n_tokens, fastest, slow
     + `From g = ${n} to 1: ${n} × fewer bytes, at most ${number(least(n) / least(1), 2)} × faster, `
     + `${number(least(n))} → ${number(least(1))} ms.`;
 
-  const area = { left: 76, right: width - 18, top: 48, bottom: 400 };
+  const area = { left: 76, right: width - 18, top: 48, bottom: height - 50 };
   const every = Array.from({ length: Math.log2(n) + 1 }, (_, i) => 2 ** i);
   const x = log(1, n, area.left + 10, area.right - 10);
   const limits = [(fastest * n) / 2, slowest * n * 1.5];
@@ -43,7 +43,7 @@ function draw({ bandwidth, peak, bytes, n }, { head_dim, n_tokens, fastest, slow
     + write(x(n), level + (first ? 24 : -12), "computing", END);
   const alt = "Milliseconds of a decode step over g, log scales: reading rises with g, computing is "
     + "level, and the thick line, the least time, is the longer of both.";
-  return { height: 450, shapes, alt, words };
+  return { height, shapes, alt, words };
 }
 
 export default { render: (view) => formula(view, draw, coupled) };

@@ -28,7 +28,7 @@ function said(chosen, { parts: [weights, cache], ms, rate, room, needed }, memor
 
 // Above, bars of the step at a few g, to one scale; below, tokens a second over users. The y axis
 // follows the machine and nothing else, so that what the other sliders move is the lines.
-function draw(chosen, facts, width) {
+function draw(chosen, facts, width, height = 470) {
   const machine = facts.machines[chosen.machine];
   const at = (changes) => step({ ...chosen, ...changes }, machine, facts);
   const words = said(chosen, at({}), machine[3]);
@@ -57,7 +57,7 @@ function draw(chosen, facts, width) {
     shapes += write(0, y + 14, `g = ${g}`, bold(g)) + write(x + 6, y + 14, `${number(ms)} ms`, bold(g));
   });
 
-  const area = { left: 76, right: width - 56, top: 200, bottom: 420 };
+  const area = { left: 76, right: width - 56, top: 200, bottom: height - 50 };
   const users = facts.users;
   const limits = [
     at({ g: facts.n, b: users[0], s: facts.most, bytes: 2 }).rate / 1.2,
@@ -67,7 +67,7 @@ function draw(chosen, facts, width) {
   const y = log(...limits, area.bottom, area.top);
   const point = (g) => (b) => [x(b), y(at({ g, b }).rate)];
   const marked = users.filter((_, i) => width > 480 || i % 3 === 0);
-  shapes += axes(area, x, marked, "users b (log)", y, limits, "tokens a second in all (log)")
+  shapes += axes(area, x, marked, "users b (log)", y, limits, "tokens/s in all (log)")
     + write(0, 186, "■ memory is full, dotted: does not fit")
     + line([[x(chosen.b), area.top], [x(chosen.b), area.bottom]], 'stroke="#777"');
   let lowest = 0;
@@ -92,7 +92,7 @@ function draw(chosen, facts, width) {
   shapes += `<circle cx="${cx}" cy="${cy}" r="7" fill="white" stroke="#1a1a1a" stroke-width="3"/>`;
   const alt = "Bars of a step's ms, weights and cache, and lines of tokens a second of all users over "
     + `their number, log scales. For g = ${full.join("; ")}.`;
-  return { height: 470, shapes, alt, words };
+  return { height, shapes, alt, words };
 }
 
 export default { render: (view) => formula(view, draw) };
