@@ -14,6 +14,7 @@ from course_utils import attention as library
 from course_utils import checks, environment, geometry, progress, questions, widgets
 from course_utils.checks.engine import exercises
 from course_utils.experiments import results
+from makers.slides.deck import deck, marks
 
 GUIDE = (ROOT / "INSTRUCTOR.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```\n", flags=re.M | re.S)
@@ -240,6 +241,19 @@ def test_a_row_names_cells_and_sliders_of_the_sections_it_shows(name):
         cells = {x for x in named(what) if re.fullmatch(r"\d\d-\w+", x)}
         assert cells <= shown, f"{name}: {cells - shown} not in {notebooks}"
         moved(re.sub(r"^\*\*(Evening|Week) \d\.\*\*", "", what), there)
+
+
+def test_the_slides_it_names_are_there():
+    """A screen is named after its first cell; if each thing that it puts out has one, they count on."""
+    there = {}
+    for cell in (cell for notebook in LESSONS.values() for cell in deck(notebook).cells):
+        mark = marks(cell)
+        if mark.kind in ("slide", "subslide"):
+            there[cell.id] = len(cell.outputs) if mark.show == "each" else 1
+    wanted = re.findall(r"`(?:slides/.*?#/)?(\d\d-\d\d)(?:-(\d))?`", GUIDE)
+    assert len(wanted) > 30
+    for name, i in wanted:
+        assert int(i or 0) < there.get(name, 0), f"no slide is named {name}{i and '-' + i}"
 
 
 @pytest.mark.parametrize("name", SESSIONS)

@@ -26,10 +26,11 @@ const deck = new Reveal({
   keyboard: { 68: () => { root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark"; } },
 });
 
-// A presenter's clicker sends Page Down, whatever has the focus; arrow keys move a slider that has it.
+// Space and a presenter's clicker turn the slide, whatever has the focus; only a choice takes Space.
 document.addEventListener("keydown", (event) => {
-  const step = { PageDown: "next", PageUp: "prev" }[event.key];
-  if (!step || !event.target.closest?.("input")) return;
+  const step = { " ": "next", PageDown: "next", PageUp: "prev" }[event.key];
+  const taken = event.key === " " ? "input[type=range]" : "input";
+  if (!step || !event.target.closest?.(taken)) return;
   event.preventDefault();
   event.stopPropagation();
   deck[step]();
