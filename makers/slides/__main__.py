@@ -55,7 +55,11 @@ def run(notebook, folder):
     environment = os.environ | {"COURSE_PROGRESS": "off", "HF_HUB_OFFLINE": "1"}
     environment.pop("COURSE_OUTPUTS", None)
     client = NotebookClient(
-        notebook, timeout=600, coalesce_streams=True, resources={"metadata": {"path": folder}}
+        notebook,
+        timeout=600,
+        coalesce_streams=True,
+        extra_arguments=["--log-level=40"],  # errors only
+        resources={"metadata": {"path": folder}},
     )
     client.execute(env=environment)
     return notebook
@@ -133,8 +137,9 @@ def formulas(source):
 
 
 def unbroken(source):
-    """A text in which no line ends inside "g = 32" or "2 · n"."""
-    return re.sub(r"(?<=\w) ([=·]) (?=\w)", "\u00a0\\1\u00a0", source)
+    """A text in which no line ends inside "g = 32", "2 · n" or "26 %"."""
+    source = re.sub(r"(?<=\w) ([=·]) (?=\w)", "\u00a0\\1\u00a0", source)
+    return source.replace(" %", "\u00a0%")
 
 
 def colours():

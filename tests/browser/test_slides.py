@@ -23,7 +23,8 @@ LOOK = """() => {
     const writes = [...e.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
     if (!writes) continue;
     const px = parseFloat(style.fontSize) * e.currentCSSZoom;
-    if (px < 23.9) wrong.push(`${px.toFixed(1)} px: ${what}`);
+    const least = e.closest("math") ? 22 : 24; // the letter below a letter in an exponent
+    if (px < least) wrong.push(`${px.toFixed(1)} px: ${what}`);
   }
   return wrong.map((words) => `${here.parentElement.id}: ${words}`);
 }"""
