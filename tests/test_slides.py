@@ -1,11 +1,15 @@
 """The lessons cut into screens: nothing lost, no answer beside its question, no network needed."""
 
+import json
 import re
+from functools import partial
 
 import nbformat
 import pytest
 from lessons import PATHS, code, read
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from course_utils.figures import WIDGET
 from makers.slides import __main__ as slides
 from makers.slides import live
 from makers.slides.deck import deck
@@ -76,24 +80,37 @@ def test_what_moves_has_a_screen_of_its_own_without_its_code(name):
 
 
 def test_words_that_begin_no_paragraph_are_refused():
-    cell = nbformat.v4.new_markdown_cell("## One\n\nTwo three.\n\nTwo four.", id="here")
+    cell = new_markdown_cell("## One\n\nTwo three.\n\nTwo four.", id="here")
     for words in ("Six", "Two"):
         cell.metadata.course = {"slide": {"say": [words]}}
         with pytest.raises(ValueError, match=f"here: '{words}' begins [02] paragraphs"):
-            deck(nbformat.v4.new_notebook(cells=[cell]))
+            deck(new_notebook(cells=[cell]))
 
 
 def test_what_is_said_goes_to_the_notes_and_a_cut_begins_a_screen():
-    cell = nbformat.v4.new_markdown_cell("## One\n\nTwo.\n\nThree.\n\nFour.", id="here")
+    cell = new_markdown_cell("## One\n\nTwo.\n\nThree.\n\nFour.\n\n## Five", id="here")
     cell.metadata.slideshow = {"slide_type": "slide"}
-    cell.metadata.course = {"slide": {"say": ["Two"], "cut": ["Four"]}}
-    cells = deck(nbformat.v4.new_notebook(cells=[cell])).cells
+    cell.metadata.course = {"slide": {"say": ["Two"], "cut": ["Four", "## Five"]}}
+    cells = deck(new_notebook(cells=[cell])).cells
     assert [(c.source, c.metadata.slideshow.slide_type, c.metadata.course.foot) for c in cells] == [
         ("## One", "slide", ""),
         ("Two.", "notes", "One"),
         ("Three.", "-", "One"),
         ("Four.", "subslide", "One"),
+        ("## Five", "slide", ""),
     ]
+    cell.metadata.course.slide.say = ["## One"]
+    said, shown, *_ = deck(new_notebook(cells=[cell])).cells
+    assert (said.metadata.slideshow.slide_type, shown.source) == ("notes", "Two.\n\nThree.")
+    assert shown.metadata.slideshow.slide_type == "slide"  # the mark is for what is shown
+
+
+def test_an_exercise_is_shown_without_what_it_has_put_out():
+    cell = new_code_cell("...", metadata={"tags": ["exercise:06.maps"]})
+    assert deck(new_notebook(cells=[cell])).cells[0].metadata.jupyter == {
+        "source_hidden": False,
+        "outputs_hidden": True,
+    }
 
 
 def test_formulas_are_drawn_by_the_browser_alone():
@@ -102,7 +119,88 @@ def test_formulas_are_drawn_by_the_browser_alone():
     assert "<msqrt><mi>h</mi></msqrt>" in drawn and 'display="block"' in drawn
 
 
-@pytest.mark.parametrize("make", [slides.main, live.main])
+@lesson
+def test_every_formula_of_a_lesson_is_drawn(name):
+    texts = [cell.source for cell in LESSONS[name].cells if cell.cell_type == "markdown"]
+    assert not [text for text in texts if "$" in slides.drawn(text)]
+
+
+def test_code_and_prices_are_no_formulas():
+    text = "`a = b`, `$c$`, $5 and $6, $7-$8, a $ sign.\n\n```\na = b + $c$\n```"
+    assert slides.drawn(text) == text
+    assert "<math" in slides.drawn(f"{text} $c$")
+
+
+@lesson
+def test_marks_are_those_that_a_deck_knows(name):
+    for cell in LESSONS[name].cells:
+        own = cell.metadata.get("course", {}).get("slide", {})
+        assert own.keys() <= ({"show"} if cell.cell_type == "code" else {"say", "cut"}), cell.id
+        assert own.get("show", "both") in ("code", "output", "both", "each"), cell.id
+        kind = cell.metadata.get("slideshow", {}).get("slide_type", "-")
+        assert kind in ("slide", "subslide", "notes", "skip", "-"), cell.id
+
+
+HOSTILE = "</title></script><!--<script>"
+
+
+def hostile(*outputs, **marks):
+    """A lesson whose words are those of a page, and a cell that has put these things out."""
+    cell = new_code_cell("1", outputs=[*outputs], id="b", metadata={"course": {"slide": marks}})
+    cells = [new_markdown_cell(f"# {HOSTILE}\n\n`{HOSTILE}`", id="a"), cell]
+    for cell in cells:
+        cell.metadata.slideshow = {"slide_type": "slide"}
+    return new_notebook(cells=cells)
+
+
+def test_what_a_lesson_says_does_not_end_the_parts_of_its_page():
+    notebook = hostile(
+        new_output("stream", text=HOSTILE),
+        new_output("error", ename="ValueError", evalue="no", traceback=[f"\x1b[31m{HOSTILE}"]),
+        new_output("display_data", {"text/plain": HOSTILE, WIDGET: {"model_id": "m"}}),
+    )
+    tags = r"</?title>|<script[^>]*>|</script>|<!--"
+    (title, end, *rest), plain = re.findall(tags, slides.page(notebook)), slides.page(hostile())
+    assert [title, end] == ["<title>", "</title>"] and [title, end, *rest] == re.findall(
+        tags, plain
+    )
+
+    state = {"_esm": HOSTILE, "label": HOSTILE}
+    notebook.metadata.widgets = {slides.STATE: {"state": {"m": {"state": state}}}}
+    page = slides.page(notebook)
+    assert re.findall(tags, page) == re.findall(tags, plain)
+    assert json.loads(re.search(r'id="widgets">(.*?)</script>', page)[1]) == {"m": state}
+
+
+def test_a_cell_shows_what_its_mark_says():
+    outputs = [new_output("stream", text=text) for text in ("put out", "put out")]
+    for show, sources, out, ids in (
+        ("each", 0, 2, ["a", "b", "b-1"]),
+        ("output", 0, 2, ["a", "b"]),
+        ("code", 1, 0, ["a", "b"]),
+        ("both", 1, 2, ["a", "b"]),
+    ):
+        page = slides.page(hostile(*outputs, show=show))
+        assert re.findall('<section id="(.*?)">', page) == ids
+        assert (page.count("hl-ipython3"), page.count("<pre>put out")) == (sources, out)
+
+
+def test_links_lead_to_the_slides_of_the_next_lesson():
+    notebook = hostile()
+    notebook.cells[0].source += "\n\n[Next](77_next.ipynb)"
+    assert '<a href="77_next.html">Next</a>' in slides.page(notebook)
+
+
+def test_the_index_leads_to_what_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(slides, "run", lambda notebook, folder: notebook)
+    monkeypatch.setattr(slides, "page", lambda notebook: "")
+    for numbers, stems in ((["06"], ["06_grouped_query_attention"]), ([], LESSONS)):
+        slides.main(*numbers, folder=tmp_path)
+        index = (tmp_path / "index.html").read_text(encoding="utf-8")
+        assert re.findall('href="(.*?)"', index) == [f"{stem}.html" for stem in stems]
+
+
+@pytest.mark.parametrize("make", [slides.main, partial(slides.main, "06"), live.main])
 def test_a_lesson_that_is_not_there_is_named_with_those_that_are(make, tmp_path):
     with pytest.raises(SystemExit, match="There is no lesson 77; there are 00, 01, "):
         make("77", folder=tmp_path)

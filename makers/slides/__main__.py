@@ -12,6 +12,7 @@ import re
 import sys
 from copy import deepcopy
 from functools import partial, reduce
+from html import escape
 from operator import getitem
 from pathlib import Path
 
@@ -35,18 +36,18 @@ STATE = "application/vnd.jupyter.widget-state+json"
 
 def main(*numbers, folder=ROOT / "slides"):
     lessons = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    there = [path.stem[:2] for path in lessons]
+    for number in set(numbers).difference(there):
+        sys.exit(f"There is no lesson {number}; there are {', '.join(there)}.")
     chosen = [path for path in lessons if not numbers or path.stem[:2] in numbers]
-    if not chosen:
-        sys.exit(
-            f"There is no lesson {numbers[0]}; there are {', '.join(p.stem[:2] for p in lessons)}."
-        )
     folder.mkdir(exist_ok=True)
     for path in chosen:
         print(f"{path.stem}: running it ...", end=" ", flush=True)
         notebook = run(nbformat.read(path, as_version=4), path.parent)
         (folder / f"{path.stem}.html").write_text(page(notebook), encoding="utf-8")
         print("done")
-    (folder / "index.html").write_text(index(lessons), encoding="utf-8")
+    made = [path for path in lessons if (folder / f"{path.stem}.html").exists()]
+    (folder / "index.html").write_text(index(made), encoding="utf-8")
     print(f"Open {os.path.relpath(folder / 'index.html')} in a browser.")
 
 
@@ -71,11 +72,11 @@ def page(notebook):
     slides, widgets = deck(notebook), {}
     slides.cells = [shown for cell in slides.cells for shown in prepared(cell, models, widgets)]
     own = {
-        "title": re.match("# (.*)", notebook.cells[0].source)[1],
+        "title": title(notebook),
         "css": reveal("dist/reset.css", "dist/reveal.css") + read("page.css") + colours(),
         "reveal": reveal("dist/reveal.js", "plugin/notes/notes.js", "plugin/zoom/zoom.js"),
         "js": read("host.js") + read("page.js"),
-        "widgets": json.dumps(widgets).replace("</", "<\\/"),
+        "widgets": json.dumps(widgets).replace("<", r"\u003c"),
     }
     exporter = SlidesExporter(template_file=str(HERE / "page.html.j2"))
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
@@ -86,7 +87,7 @@ def page(notebook):
 def prepared(cell, models, widgets):
     """The cells that a page has for one of a deck's; `widgets` takes the state of its controls."""
     if cell.cell_type == "markdown":
-        cell.source = unbroken(formulas(cell.source)).replace(".ipynb)", ".html)")
+        cell.source = drawn(cell.source).replace(".ipynb)", ".html)")
         return [cell]
     folded = cell.metadata.jupyter
     cell.metadata.transient = {"remove_source": folded.source_hidden}
@@ -127,12 +128,21 @@ def alive(output, models, widgets):
     return output
 
 
+def drawn(source):
+    """A text as its page has it; what stands in ` or ``` is code, and stays as it is."""
+    parts = re.split("(`+[^`]+`+)", source)
+    return "".join(x if i % 2 else unbroken(formulas(x)) for i, x in enumerate(parts))
+
+
 def formulas(source):
-    """A text whose formulas, in $ or $$, are MathML: a browser draws that without a script."""
-    for signs, display in (("$$", "block"), ("$", "inline")):
-        between = re.escape(signs) + "(.+?)" + re.escape(signs)
+    """A text whose formulas, in $ or $$, are MathML: a browser draws that without a script.
+
+    As in Pandoc no formula begins or ends with a space, or ends before a digit: that is a price.
+    """
+    for signs, display in ((r"\$\$", "block"), (r"\$", "inline")):
+        between = rf"{signs}(?! )([^$]+)(?<! ){signs}(?!\d)"
         draw = partial(convert, display=display)
-        source = re.sub(between, lambda found, draw=draw: draw(found[1]), source, flags=re.S)
+        source = re.sub(between, lambda found, draw=draw: draw(found[1]), source)
     return source
 
 
@@ -150,12 +160,16 @@ def colours():
     )
 
 
+def title(notebook):
+    return re.match("# (.*)", notebook.cells[0].source)[1]
+
+
 def index(lessons):
-    """The page that leads to the slides of every lesson."""
+    """The page that leads to the slides of these lessons."""
     links = ""
     for path in lessons:
-        title = re.match("# (.*)", nbformat.read(path, as_version=4).cells[0].source)[1]
-        links += f'<li><a href="{path.stem}.html">{title}</a></li>\n'
+        name = escape(title(nbformat.read(path, as_version=4)))
+        links += f'<li><a href="{path.stem}.html">{name}</a></li>\n'
     return read("index.html").replace("LESSONS", links)
 
 
