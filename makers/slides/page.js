@@ -1,4 +1,4 @@
-// Which theme, which keys, and the controls, each shown once it is near.
+// The theme, the controls, and which keys a presenter has.
 const root = document.documentElement;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 root.dataset.theme = dark.matches ? "dark" : "light";

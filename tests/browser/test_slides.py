@@ -1,7 +1,10 @@
 """Every slide of every lesson, as a room sees it: on one screen, in large type, without a network."""
 
+import re
+
 import pytest
 from lessons import PATHS, read
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from playwright.sync_api import expect
 
 from makers.slides import __main__ as slides
@@ -54,6 +57,66 @@ def test_every_slide_fits_and_every_control_moves_by_keyboard(browser, tmp_path,
         wrong += in_both_themes(page)
         assert not wrong, "\n".join(wrong)
         assert page.locator(".control[data-moved]").count() == controls.count() > 0
+
+
+SLIDER = """\
+from course_utils import widgets
+widgets.Slider("K/V heads g", [1, 2, 4])"""
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """The address of a deck of three screens: words, a slider, words."""
+    folder = tmp_path_factory.mktemp("slides")
+    first = new_markdown_cell("# 77 · Three\n\nThis is said.\n\nThis is shown.")
+    first.metadata.course = {"slide": {"say": ["This is said"]}}
+    cells = [first, new_code_cell(SLIDER), new_markdown_cell("## The end")]
+    for cell in cells:
+        cell.metadata.slideshow = {"slide_type": "slide"}
+    file = folder / "three.html"
+    file.write_text(slides.page(slides.run(new_notebook(cells=cells), folder)), encoding="utf-8")
+    return file.as_uri()
+
+
+def test_space_is_next_and_arrows_move_a_slider_that_has_the_focus(browser, three):
+    with new_page(browser) as page:
+        page.goto(three)
+        expect(page).to_have_title("77 · Three")
+        number, slider = page.locator(".slide-number-a"), page.locator(f"{HERE} input")
+        page.keyboard.press("Space")
+        expect(number).to_have_text("2")
+        reach(page, slider)
+        page.keyboard.press("ArrowRight")
+        expect(slider).to_have_attribute("aria-valuetext", "2")
+        expect(number).to_have_text("2")
+        page.keyboard.press("Space")
+        expect(number).to_have_text("3")
+        page.keyboard.press("PageUp")
+        expect(slider).to_have_attribute("aria-valuetext", "2")  # as it was left
+
+
+def test_a_second_window_has_what_to_say_and_keeps_step(browser, three):
+    with new_page(browser) as page:
+        page.goto(three)
+        expect(page.get_by_text("This is said")).to_be_hidden()
+        with page.context.expect_page() as opened:
+            page.keyboard.press("s")
+        own, number = opened.value, page.locator(".slide-number-a")
+        expect(own.get_by_text("This is said")).to_be_visible()
+        there = own.frame_locator("#current-slide iframe").locator(".slide-number-a")
+        expect(there).to_have_text("1")
+        own.keyboard.press("PageDown")
+        expect(number).to_have_text("2")
+        page.keyboard.press("PageDown")
+        expect(there).to_have_text("3")
+
+
+def test_paper_has_a_page_for_each_slide(browser, three):
+    with new_page(browser) as page:
+        page.goto(f"{three}?view=print")
+        expect(page.locator(".pdf-page")).to_have_count(3)
+        pdf = page.pdf(prefer_css_page_size=True)
+        assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 3
 
 
 def in_both_themes(page):
