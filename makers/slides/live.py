@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 HOW = """\
 In JupyterLab: Run, Run All Cells. Then click the first cell and press Alt+R: the slides open
 beside the notebook, at the cell you chose; the button in their corner makes them fill the screen.
+What you change there is gone when you make them anew.
 """
 
 

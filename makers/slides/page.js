@@ -5,9 +5,10 @@ root.dataset.theme = dark.matches ? "dark" : "light";
 
 const widgets = JSON.parse(document.getElementById("widgets").textContent, (key, value) =>
   value?.base64 === undefined ? value : bytes(value.base64));
+for (const look of new Set(Object.values(widgets).map(({ _css }) => _css ?? "")))
+  document.head.prepend(Object.assign(document.createElement("style"), { textContent: look }));
 for (const el of document.querySelectorAll(".control")) {
-  const { _esm, _css, ...state } = widgets[el.dataset.name];
-  if (_css) document.head.prepend(Object.assign(document.createElement("style"), { textContent: _css }));
+  const { _esm, ...state } = widgets[el.dataset.name];
   show(_esm, state, el).then(() => {
     const frame = el.querySelector("img");
     const tall = frame && frame.naturalHeight > 0.6 * frame.naturalWidth;

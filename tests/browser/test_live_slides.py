@@ -11,6 +11,8 @@ from makers.slides import live
 from .lab import new_page, serving, use_settings
 
 PYTHON = ROOT / ".venv-live" / "bin" / "python"
+# The slide that is shown; of a stack that is not, one is "present", too.
+SLIDE = ".slides > section.present:not(.stack), .slides > section.present > section.present"
 NAME = "06_grouped_query_attention.ipynb"
 
 
@@ -34,7 +36,8 @@ def test_a_flipbook_is_alive_and_its_arrow_keys_do_not_turn_the_slide(browser, t
         page.locator("[data-command='RISE:preview']").first.click()
         deck = page.frame_locator(".jp-IFrame iframe")
         deck.locator(".flipbook[data-ready]").wait_for(state="attached", timeout=60_000)
-        slider = deck.locator("section.present input[type=range]")
+        slide = deck.locator(SLIDE)
+        slider = slide.locator("input[type=range]")
         for _ in range(20):
             if slider.count():
                 break
@@ -44,6 +47,6 @@ def test_a_flipbook_is_alive_and_its_arrow_keys_do_not_turn_the_slide(browser, t
         slider.press("ArrowRight")
         expect(slider).to_have_attribute("aria-valuetext", "16")  # and the slide is the same
         alt = re.compile("^16 K/V heads for 32 query heads")
-        expect(deck.locator("section.present .flipbook-shown")).to_have_attribute("alt", alt)
-        expect(deck.locator("section.present .cm-editor:visible")).to_have_count(0)
+        expect(slide.locator(".flipbook-shown")).to_have_attribute("alt", alt)
+        expect(slide.locator(".cm-editor:visible")).to_have_count(0)
         page.problems.clear()  # JupyterLab's own, with a jupyterlab_widgets of another version

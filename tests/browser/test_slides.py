@@ -12,7 +12,7 @@ from makers.slides import __main__ as slides
 from .lab import accessibility, new_page
 
 SCREEN = {"width": 1280, "height": 720}
-# What is wrong with the slide that is shown: text that is too small, and what is cut off.
+# What is wrong with the slide that is shown: what is cut off, and text or pictures that are too small.
 LOOK = """() => {
   const here = [...document.querySelectorAll(".screen")].find((screen) => !screen.inert);
   const wrong = [];
@@ -23,6 +23,8 @@ LOOK = """() => {
     if (box.left < -1 || box.top < -1 || box.right > innerWidth + 1 || box.bottom > innerHeight + 1)
       wrong.push(`off the screen: ${what}`);
     if (style.overflow !== "visible" && e.scrollWidth > e.clientWidth + 1) wrong.push(`cut: ${what}`);
+    const scale = 2 * Math.min(box.width / e.naturalWidth, box.height / e.naturalHeight);
+    if (scale < 0.8) wrong.push(`${scale.toFixed(2)} of its size in a notebook: ${e.alt.slice(0, 40)}`);
     const writes = [...e.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
     if (!writes) continue;
     const px = parseFloat(style.fontSize) * e.currentCSSZoom;
