@@ -11,6 +11,8 @@ from course_utils import record
 from .lab import accessibility, cell, open_notebook, run_cell, start_cell, use_theme, write_notebook
 
 TRY = """
+import os
+os.environ["COURSE_FOLDER"] = {folder!r}
 from course_utils import checks, progress
 checks.check("00.group_size", lambda n_heads, n_kv_heads: n_heads - n_kv_heads)
 progress.show()"""
@@ -25,8 +27,10 @@ def hand_in(folder, i):
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
-def test_progress_is_shown_and_handed_in(page, lab, theme):
-    write_notebook(lab, "progress.ipynb", TRY, "progress.export('Ada')")
+def test_progress_is_shown_and_handed_in(page, lab, theme, tmp_path):
+    """In a folder of its own: lessons solved in this JupyterLab leave their progress, too."""
+    source = TRY.format(folder=str(tmp_path))
+    write_notebook(lab, "progress.ipynb", source, "progress.export('Ada')")
     open_notebook(page, lab, "progress.ipynb")
     use_theme(page, theme)
     assert "nothing leaves this machine by itself" in run_cell(page, 0)
