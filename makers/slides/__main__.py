@@ -26,27 +26,22 @@ from pygments.formatters import HtmlFormatter
 
 from course_utils.checks.quiz import pages
 from course_utils.figures import WIDGET
-from makers.slides.deck import deck, marks
+from makers.slides.deck import ROOT, deck, lessons, marks
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 REVEAL = Path(sphinx_revealjs.__file__).parent / "_static" / "revealjs"
 STATE = "application/vnd.jupyter.widget-state+json"
 
 
 def main(*numbers, folder=ROOT / "slides"):
-    lessons = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    there = [path.stem[:2] for path in lessons]
-    for number in set(numbers).difference(there):
-        sys.exit(f"There is no lesson {number}; there are {', '.join(there)}.")
-    chosen = [path for path in lessons if not numbers or path.stem[:2] in numbers]
+    chosen = lessons(*numbers)
     folder.mkdir(exist_ok=True)
     for path in chosen:
         print(f"{path.stem}: running it ...", end=" ", flush=True)
         notebook = run(nbformat.read(path, as_version=4), path.parent)
         (folder / f"{path.stem}.html").write_text(page(notebook), encoding="utf-8")
         print("done")
-    made = [path for path in lessons if (folder / f"{path.stem}.html").exists()]
+    made = [path for path in lessons() if (folder / f"{path.stem}.html").exists()]
     (folder / "index.html").write_text(index(made), encoding="utf-8")
     print(f"Open {os.path.relpath(folder / 'index.html')} in a browser.")
 
@@ -167,10 +162,10 @@ def title(notebook):
     return re.match("# (.*)", notebook.cells[0].source)[1]
 
 
-def index(lessons):
+def index(paths):
     """The page that leads to the slides of these lessons."""
     links = ""
-    for path in lessons:
+    for path in paths:
         name = escape(title(nbformat.read(path, as_version=4)))
         links += f'<li><a href="{path.stem}.html">{name}</a></li>\n'
     return read("index.html").replace("LESSONS", links)

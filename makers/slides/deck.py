@@ -13,13 +13,25 @@ a screen needs stands in `course.slide`:
 """
 
 import re
+import sys
 from copy import deepcopy
 from itertools import groupby
+from pathlib import Path
 from types import SimpleNamespace
 
 from nbformat import from_dict
 
+ROOT = Path(__file__).parents[2]
 CONTROL = re.compile(r"^(guess|truth)\(|widgets\.", flags=re.M)
+
+
+def lessons(*numbers):
+    """The paths of these lessons, or of all; a number that none has ends the program."""
+    every = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+    for number in numbers:
+        if number not in every:
+            sys.exit(f"There is no lesson {number}; there are {', '.join(every)}.")
+    return [path for number, path in every.items() if not numbers or number in numbers]
 
 
 def deck(notebook):

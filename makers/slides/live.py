@@ -10,9 +10,8 @@ from pathlib import Path
 
 import nbformat
 
-from makers.slides.deck import deck
+from makers.slides.deck import ROOT, deck, lessons
 
-ROOT = Path(__file__).parents[2]
 HOW = """\
 In JupyterLab: Run, Run All Cells. Then click the first cell and press Alt+R: the slides open
 beside the notebook, at the cell you chose; the button in their corner makes them fill the screen.
@@ -21,16 +20,14 @@ What you change there is gone when you make them anew.
 
 
 def main(number, folder=ROOT / "slides" / "live"):
-    lessons = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-    if number not in lessons:
-        sys.exit(f"There is no lesson {number}; there are {', '.join(lessons)}.")
-    slides = deck(nbformat.read(lessons[number], as_version=4))
+    (path,) = lessons(number)
+    slides = deck(nbformat.read(path, as_version=4))
     slides.metadata.rise = {"width": 1280, "height": 720, "center": False, "scroll": True}
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(__file__).with_name("live.css"), folder / "rise.css")  # the name it looks for
-    nbformat.write(slides, folder / lessons[number].name)
+    nbformat.write(slides, folder / path.name)
     print(HOW, end="", file=sys.stderr)
-    print(os.path.relpath(folder / lessons[number].name))
+    print(os.path.relpath(folder / path.name))
 
 
 if __name__ == "__main__":
