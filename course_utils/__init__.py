@@ -1,7 +1,7 @@
 """One Key, Many Queries: what the lessons use more than once.
 
-attention, kv_cache, rope, geometry, cost, decoder, families and pooling are what is taught;
-environment readies a machine; the folders read checkpoints, measure, draw, move and judge.
+attention, kv_cache, rope, geometry, layers, cost, decoder, families and pooling are what is taught;
+environment readies a machine; the folders read configs and checkpoints, measure, draw, move, judge.
 """
 
 import difflib

@@ -12,7 +12,8 @@ from functools import partial
 import torch
 from torch.nn.functional import gelu, silu
 
-from course_utils.geometry import count, from_config, rope_settings
+from course_utils.configs import count, rope_settings
+from course_utils.geometry import from_config
 from course_utils.rope import frequencies
 
 KNOWN = {  # in a config; what else there may be changes nothing here
@@ -176,13 +177,14 @@ def architecture(config):
         if config.get(name) is None:
             raise ValueError(f"config.json has no {name}; it cannot be computed without")
     vocab, d, d_ff, n_layers, *_ = (count(config, name) for name in [*SIZES, *wide])
-    differs, m = family(config), from_config(config)
+    differs = family(config)
+    if "window" not in differs:
+        differs["window"] = window(config)
+    m = from_config(config)
     bias = config.get("attention_bias") or False
     found = {"bias": bias, "o_bias": bias, "tied": config.get("tie_word_embeddings") or False}
     if "inv_freq" not in differs:
         found["inv_freq"] = [turning(config, rope(config))] * n_layers
-    if "window" not in differs:
-        found["window"] = window(config)
     if "activation" not in differs:
         found["activation"] = known(config, "hidden_act", ACTIVATIONS)
     sizes = n_layers, m.n_heads, m.n_kv_heads, m.head_dim, d, d_ff, vocab

@@ -675,12 +675,12 @@ def test_layers_with_other_heads_are_refused_whichever_file_they_are_in(saved, t
         ),
         (
             {"num_key_value_heads": [2, 6]},
-            "config.json has num_key_value_heads [2, 6]; it must be one number, at least 1, that holds "
-            "for every layer",
+            "config.json has layers of different g: 2, 6; see from_config(config).g",
         ),
         (
             {"num_key_value_heads": None, "num_attention_heads": None},
-            "config.json has no num_attention_heads or n_head; it does not tell what this model caches",
+            "config.json has no num_attention_heads (nor n_head, n_heads, num_heads, attention_heads, "
+            "num_query_heads); it does not tell what this model caches",
         ),
         (
             {"kv_lora_rank": 12, "qk_rope_head_dim": 4},

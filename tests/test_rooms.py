@@ -6,7 +6,8 @@ import pytest
 from lessons import ROOT
 
 MAY_ASK = {  # nothing asks widgets, makers, environment or progress
-    "library": set(),  # the other files of course_utils itself: what the course teaches
+    "library": {"configs"},  # the other files of course_utils itself: what the course teaches
+    "configs": {"layers"},
     "ladder": {"library"},  # as its exercises ask for it
     "checkpoints": {"library"},
     "experiments": {"library"},
@@ -24,7 +25,7 @@ MAY_ASK = {  # nothing asks widgets, makers, environment or progress
         "record",
         "figures.parts",  # its colours
     },
-    "makers": {"library", "checkpoints", "experiments", "figures", "copies", "checks"},
+    "makers": {"configs", "library", "checkpoints", "experiments", "figures", "copies", "checks"},
 }
 FILES = [*(ROOT / "course_utils").rglob("*.py"), *(ROOT / "makers").rglob("*.py")]
 
