@@ -15,3 +15,10 @@ class ByLesson(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config, log):
     return ByLesson(config, log)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests counted, also where another process ran them."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
