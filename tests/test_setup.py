@@ -135,7 +135,7 @@ def test_an_installed_wheel_finds_its_data_from_anywhere(wheel, tmp_path):
     )  # fmt: skip
     path, count, script = run.stdout.split()
     assert Path(path) == tmp_path / "site" / "course_utils" / "data" / "models.csv"
-    assert int(count) == 68 and int(script) > 1000
+    assert int(count) == 139 and int(script) > 1000
 
 
 def test_a_clone_finds_its_data_from_anywhere(tmp_path, monkeypatch):
