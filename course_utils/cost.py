@@ -100,7 +100,11 @@ def tokens_per_second(model, n_weights, batch, n_tokens, bandwidth, peak, bytes_
     if n_weights < 1:
         raise ValueError(f"n_weights ({n_weights}) must be at least 1; Llama-3 8B has 8.03e9")
     n_bytes = model.kv_bytes(n_tokens, batch, bytes_per_element)
-    n_flop = batch * model.n_layers * decode_flop(model.n_heads, model.head_dim, n_tokens)
+    n_flop = batch * sum(
+        x.n_layers * decode_flop(model.n_heads, x.key_dim or model.head_dim, x.kept(n_tokens))
+        for x in model.caches
+        if x.per_token and not x.cross
+    )
     weights = step_time(bytes_per_element * n_weights, 2 * batch * n_weights, bandwidth, peak)
     attention = step_time(n_bytes, n_flop, bandwidth, peak)
     return 1000 * batch / (weights + attention)

@@ -478,7 +478,7 @@ def regime(model, *others):
 def another_model(random, row):
     """A model of the same sort on another machine; what takes longer stays what takes longer."""
     old, n_weights, batch, n_tokens, bandwidth, peak, *size_of_element = row
-    same = [m for m in models() if sort(m) == sort(old)]
+    same = [m for m in models() if sort(m) == sort(old) and m.layers is None]
     while True:
         new = random.choice(same)
         numbers = n_weights * size(new) // size(old), batch, n_tokens, bandwidth, peak
