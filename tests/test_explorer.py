@@ -403,7 +403,7 @@ READ = f"keys and values cannot be read; config and shapes can be shown; drawn a
         ),
         (
             Gemma2Config(**SMALL, num_key_value_heads=2, head_dim=8),
-            "GQA, n = 6, g = 2, h = 8: model_type is 'gemma2'; known here is 'gemma', "
+            "GQA, n = 6, g = 2, h = 8; 1 of 2 layers keeps 2 K/V heads of 8 for the last 4,096 tokens, 1 keeps 2 K/V heads of 8 for all tokens: model_type is 'gemma2'; known here is 'gemma', "
             "'gemma3_text', 'granite', 'llama', 'mistral', 'olmo2', 'phi3', 'qwen2', 'qwen3', "
             "'smollm3'",
         ),
@@ -476,10 +476,10 @@ LAST = "model.layers.2.self_attn"
 BROKEN = {
     "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json in org/llama; there is generation_config.json"),
     "config is no JSON": (written("config.json", b"<html>"), "config.json is broken: it is no JSON object"),
-    "config without layers": (config_with(num_hidden_layers=None), "config.json has no num_hidden_layers or n_layer; it does not tell what this model caches"),
+    "config without layers": (config_with(num_hidden_layers=None), "config.json has no num_hidden_layers (nor n_layer, n_layers, num_layers, layers, num_transformer_layers, num_blocks); it does not tell what this model caches"),
     "config with odd heads": (config_with(num_key_value_heads=4), "n_heads (6) must be divisible by n_kv_heads (4)"),
     "config with words for numbers": (config_with(rms_norm_eps="tiny"), "config.json has rms_norm_eps 'tiny'; it must be a number"),
-    "config with a list for an object": (config_with(rope_parameters=[1]), "AttributeError: "),
+    "config with a list for an object": (config_with(rope_parameters=[1]), "config.json has rope_parameters [1]; it must be an object: {…}"),
     "no weights": (lambda folder: (folder / WEIGHTS).unlink(), "no model.safetensors in org/llama; there is config.json, generation_config.json"),
     "a short file": (written(WEIGHTS, b"12345"), "model.safetensors is broken: it ends before byte 7, after 5 bytes"),
     "a header of nothing": (written(WEIGHTS, (2).to_bytes(8, "little") + b"[]"), "model.safetensors is broken: invalid JSON in header: "),

@@ -65,12 +65,10 @@ class Explorer(HBox):
                 data_path("checkpoints", "doors", name) if name in HERE else name
             )
             m = checkpoint.geometry
-            g = (
-                f"a latent and RoPE key of {m.latent_dim}"
-                if m.kind == "MLA"
-                else f"g = {m.n_kv_heads}"
-            )
+            g = f"a latent and RoPE key of {m.latent_dim}" if m.kind == "MLA" else f"g = {m.g}"
             self.sizes = f"{name} · {m.kind}, n = {m.n_heads}, {g}, h = {m.head_dim}"
+            if m.layers is not None:  # they differ
+                self.sizes += f"; {m.reading}"
             if checkpoint.why_not:
                 raise ValueError(f"{checkpoint.why_not}; drawn are {', '.join(FAMILIES)}")
             architecture(checkpoint.config)
