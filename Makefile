@@ -45,7 +45,7 @@ notebooks: .venv/.ready  ## run all lessons and store their outputs
 bench: .venv/.ready  ## what a token costs on this machine, a GPU if it has one, into data/results
 	OMP_NUM_THREADS=1 $(BIN)/python -m makers.decode_times
 
-bench-widgets: .venv/.browser  ## the flipbook against ipywidgets.interact, in a real browser
+bench-widgets: .venv/.browser  ## the flipbook against ipywidgets.interact, and the calculator, in a real browser
 	$(BIN)/python -m tests.browser.bench_flipbook
 
 wheel: .venv/.ready  ## the course as one file in dist/

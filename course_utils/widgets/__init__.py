@@ -1,7 +1,7 @@
 """What moves: every control is that of `control.js` in the browser, or one of Jupyter's own.
 
-A flipbook turns pictures that were drawn before; the roof and the step are worked out in the
-browser; the calculator and the explorer ask Python; a guess tells it.
+A flipbook turns pictures that were drawn before; the roof, the step and the calculator are worked
+out in the browser; the explorer asks Python; a guess tells it.
 """
 
 from course_utils.widgets.calculator import Calculator

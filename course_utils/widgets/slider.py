@@ -8,7 +8,7 @@ import traitlets
 from course_utils.figures import WIDGET, as_shown
 
 OWN = "your own"  # a model, a machine
-BYTES = {0.5: "0.5 · 4 bits", 1: "1 · 8 bits", 2: "2 · half", 4: "4 · float32"}
+BYTES = {1: "1 · 8 bits", 2: "2 · half", 4: "4 · float32"}
 
 
 def source(*names):

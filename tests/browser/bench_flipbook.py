@@ -1,5 +1,7 @@
 """How fast does a picture follow its slider? The flipbook beside `interact`, in real JupyterLab.
 
+And the calculator's bill, worked out in the browser.
+
     python -m tests.browser.bench_flipbook
 
 In the page, a capturing keydown listener notes when a key goes down, and a requestAnimationFrame
@@ -30,6 +32,7 @@ from .lab import (
     ask_python,
     cell,
     flipbook,
+    key_times,
     launch,
     new_page,
     open_notebook,
@@ -71,6 +74,10 @@ def card(n):
 
 book = Flipbook(card, "sharpness", range({N_VALUES}), alt=str)
 book"""
+CALCULATOR = """
+from course_utils.widgets import Calculator
+calculator = Calculator()
+calculator"""
 INTERACT = f"_ = ipywidgets.interact(inline, n=(0, {N_VALUES - 1}))"
 BUSY = """while not Path("stop").exists():
     pass"""
@@ -259,7 +266,7 @@ def measure(page, area):
 
 def bench(page, lab):
     """Rows of the table, and what there is to say about the busy kernel."""
-    write_notebook(lab, "bench.ipynb", BOTH, INTERACT, "", "")
+    write_notebook(lab, "bench.ipynb", BOTH, INTERACT, CALCULATOR, "", "")
     open_notebook(page, lab, "bench.ipynb")
     run_all(page)
     flipbook(page)
@@ -272,12 +279,15 @@ def bench(page, lab):
     page.evaluate("() => document.querySelector('#floor').remove()")
     rows["flipbook"] = measure(page, ".flipbook")
     rows["interact"] = measure(page, ".widget-interact")
+    s = cell(page, 2).get_by_role("slider", name="s · tokens", exact=True)
+    bills = [key_times(page, ".calculator-card", s, SWEEPS * (N_VALUES - 1))]
 
-    type_into_cell(page, 2, BUSY)
-    start_cell(page, 2)
-    prompt = cell(page, 2).locator(".jp-InputPrompt")
+    type_into_cell(page, 3, BUSY)
+    start_cell(page, 3)
+    prompt = cell(page, 3).locator(".jp-InputPrompt")
     expect(prompt).to_have_text("[*]:")
     rows["flipbook, kernel busy"] = measure(page, ".flipbook")
+    bills.append(key_times(page, ".calculator-card", s, SWEEPS * (N_VALUES - 1)))
     # With ipykernel 7, JupyterLab lets a second thread of the kernel answer a widget meanwhile (a
     # "subshell"); before, interact had to wait for the cell to end.
     with suppress(TimeoutError):
@@ -290,6 +300,7 @@ def bench(page, lab):
     frames, _ = page.evaluate("watch.stop()")
     after = {
         "first": first,
+        "bills": bills,
         "jumps": sum(a[1:] != b[1:] for a, b in pairwise(frames)),
         "slider": frames[-1][3],
         "python": int(ask_python(page, "print(book.value)")),
@@ -336,6 +347,10 @@ def goals(rows, after, problems):
         ),
         "flipbook: nothing moves when the kernel is free again": after["jumps"] == 0,
         "flipbook: then Python has the slider's value": after["python"] == after["slider"],
+        "calculator: median within a frame": all(median(x) <= FRAME for x in after["bills"]),
+        "calculator: p95 within two frames": all(
+            quantiles(x, n=20)[-1] <= 2 * FRAME for x in after["bills"]
+        ),
         "no error in the browser's console": not problems,
     }
 
@@ -370,6 +385,11 @@ def main():
         f"flipbook, first sight of a picture: presented in {median(after['first']):.0f} ms or less"
         f" (median), {after['first'][-1]:.0f} ms (slowest of {len(after['first'])})"
     )
+    for when, times in zip(("", ", kernel busy"), after["bills"], strict=True):
+        print(
+            f"calculator{when}: key press → bill in {median(times):.1f} ms (median of "
+            f"{len(times)}), p95 {quantiles(times, n=20)[-1]:.1f} ms"
+        )
     if "interact, kernel busy" not in rows:
         print("interact, kernel busy: no picture in 8 s")
     print(where, *problems, "", sep="\n")

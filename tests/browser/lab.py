@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -268,6 +269,32 @@ def turn_pages(book):
         book.slider.press("ArrowRight")
         seen.append(book.picture.get_attribute("alt"))
     return seen
+
+
+TIME_KEYS = """selector => {  // ms from a key going down to the frame that shows something else
+    window.times = [];
+    const shown = document.querySelector(selector);
+    const pressed = () => {
+        const [start, before] = [performance.now(), shown.innerHTML];
+        const look = () => shown.innerHTML === before ? requestAnimationFrame(look)
+            : times.push(performance.now() - start);
+        requestAnimationFrame(look);
+    };
+    window.addEventListener("keydown", pressed, { capture: true });
+    window.stop = () => window.removeEventListener("keydown", pressed, { capture: true });
+}"""
+
+
+def key_times(page, selector, slider, n_moves=20):
+    """ms from a key on a slider to what it changes: a few places on and back, at random moments."""
+    page.evaluate(TIME_KEYS, selector)
+    slider.focus()
+    mixed = random.Random(0)
+    for i in range(n_moves):
+        page.keyboard.press("ArrowRight" if i % 10 < 5 else "ArrowLeft")
+        page.wait_for_function("n => times.length === n", arg=i + 1)
+        page.wait_for_timeout(mixed.uniform(60, 160))  # in no step with the frames
+    return page.evaluate("stop(), times")
 
 
 def use_theme(page, name):

@@ -151,7 +151,7 @@ def unfold(page):
 def move(page):
     """Reach every control of a slide by Tab and move it from end to end; what is wrong then."""
     wrong, here = [], page.locator(HERE)
-    for slider in here.locator(".control input[type=range]").all():
+    for slider in here.locator(".control input[type=range]").locator("visible=true").all():
         reach(page, slider)
         said = set()
         for key in ("End", "Home", "ArrowRight"):
@@ -160,7 +160,7 @@ def move(page):
             wrong += page.evaluate(LOOK)
         assert len(said) >= 2
         slider.evaluate("slider => { slider.closest('.control').dataset.moved = true; }")
-    for choices in here.locator(".control fieldset").all():
+    for choices in here.locator(".control fieldset").locator("visible=true").all():
         first = choices.locator("input").first
         reach(page, first)
         page.keyboard.press("Space")
