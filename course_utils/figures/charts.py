@@ -183,21 +183,29 @@ def worth(m):
 
 
 @LOOK
-def model_map(models, named):
+def model_map(models, named, year=None):
     """Query heads n against K/V heads g of real models, a mark for each kind; `named` get names.
 
     models: a `Geometry` each; MLA, which caches no heads, stands at the g whose cache would be as
-    large. named: {name: (dx, dy)}, points from its mark to the middle of its text.
+    large, a model whose layers differ at that of those that see all tokens; one without K/V heads
+    is left out. named: {name: (dx, dy)}, points from its mark to the middle of its text. With a
+    year, "2024", the models released in it, those of the years before pale behind.
     """
     kinds = {
         "MHA": ("s", "#D55E00"), "GQA": ("o", QUERY), "MQA": ("^", VALUE), "MLA": ("P", LATENT),
     }  # fmt: skip
+    models = [m for m in models if m.kind in kinds and (not year or m.released[:4] <= year)]
+    before = Counter((m.n_heads, worth(m)) for m in models if year and m.released[:4] < year)
+    models = [m for m in models if not year or m.released[:4] == year]
     at = {kind: Counter() for kind in kinds}
     for m in models:
         at[m.kind][m.n_heads, worth(m)] += 1
     count = {kind: marks.total() for kind, marks in at.items()}
     eight = sum(k for (_, g), k in at["GQA"].items() if g == 8)
-    title = f"{eight} of {count['GQA']} GQA models have 8 K/V heads"
+    of_year = f" of {year}" if year else ""
+    title = f"{eight} of {count['GQA']} GQA models{of_year} have 8 K/V heads"
+    if not count["GQA"]:
+        title = f"No GQA model{of_year}"
     said = f"; {count['MHA']} MHA models lie on the diagonal, {count['MQA']} MQA at 1"
     if latents := sorted({g for _, g in at["MLA"]}):
         said += f", {count['MLA']} MLA by the size of their cache at {and_(latents)}"
@@ -205,16 +213,23 @@ def model_map(models, named):
         10,
         6,
         f"Scatter of {len(models)} models, query heads across and K/V heads up, both in steps of "
-        f"two. {title}{said}.",
+        f"two. {title}{said}."
+        + f" Pale behind them {before.total()} of the years before."
+        * bool(before),
     )
     axes = figure.subplots()
+    if before:
+        axes.scatter(
+            *zip(*before, strict=True), s=[60 * k for k in before.values()], marker="o",
+            color="#bbbbbb", alpha=0.5, label=f"before {year}: {before.total()}", zorder=2,
+        )  # fmt: skip
     for kind, marks in at.items():
         if marks:
             marker, color = kinds[kind]
-            label = f"{kind}: {count[kind]}" + ", by its cache" * (kind == "MLA")
+            label = f"{kind}{of_year}: {count[kind]}" + ", by its cache" * (kind == "MLA")
             axes.scatter(
                 *zip(*marks, strict=True), s=[60 * k for k in marks.values()], marker=marker,
-                color=color, alpha=0.75, label=label, zorder=3,
+                color=color, alpha=0.75, label=label, zorder=3, edgecolors="white",
             )  # fmt: skip
     for m in models:
         if m.name in named:
@@ -230,7 +245,10 @@ def model_map(models, named):
     axes.plot([4, 128], [4, 128], "--", color="#999999", zorder=1)
     axes.axhline(8, ls=":", color="#999999", zorder=1)
     axes.set(xlabel="query heads n", ylabel="K/V heads g", title=title, xlim=(3.3, 300))
-    axes.legend(frameon=False, loc="upper left", title="a larger mark: more models")
+    axes.set_ylim(0.78, 160)
+    legend = axes.legend(frameon=False, loc="upper left", title="a larger mark: more models")
+    for mark in legend.legend_handles:
+        mark.set_sizes([60] * hasattr(mark, "set_sizes"))
     return figure
 
 

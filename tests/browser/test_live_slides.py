@@ -35,7 +35,7 @@ def test_a_flipbook_is_alive_and_its_arrow_keys_do_not_turn_the_slide(browser, t
         page.locator(".jp-Notebook .jp-Cell").first.click()
         page.locator("[data-command='RISE:preview']").first.click()
         deck = page.frame_locator(".jp-IFrame iframe")
-        deck.locator(".flipbook[data-ready]").wait_for(state="attached", timeout=60_000)
+        deck.locator(".flipbook[data-ready]").first.wait_for(state="attached", timeout=60_000)
         slide = deck.locator(SLIDE)
         slider = slide.locator("input[type=range]")
         for _ in range(20):
