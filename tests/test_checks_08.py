@@ -74,7 +74,7 @@ def test_the_probes_differ_in_what_a_learner_may_overlook():
     ],
 )
 def test_the_configs_are_those_of_the_table(config, name):
-    sizes = {"num_hidden_layers": 1, "hidden_size": 1024, "qk_rope_head_dim": 64}
+    sizes = {"num_hidden_layers": 1, "hidden_size": 1024, "head_dim": 64, "qk_rope_head_dim": 64}
     said, row = from_config(sizes | config), model(name)
     for field in ("kind", "n_heads", "n_kv_heads", "latent_dim"):
         assert getattr(said, field) == getattr(row, field)

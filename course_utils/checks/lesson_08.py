@@ -7,12 +7,14 @@ import struct
 
 import torch
 
+from course_utils import geometry
 from course_utils.checkpoints.format import byte_range
 from course_utils.checks.draws import Call, drawing, given, resized
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.checks.running import is_by_hand
 from course_utils.checks.wrong import other_error
-from course_utils.geometry import UNSHARED, kv_heads
+from course_utils.geometry import UNSHARED
+from course_utils.ladder import kv_heads
 
 WIDTHS = {"BF16": 2, "F32": 4}  # bytes an element
 Q, K, V = (f"model.layers.0.self_attn.{x}_proj.weight" for x in "qkv")
@@ -806,7 +808,8 @@ EXERCISES = {
     ),
     "08.kv_heads": Exercise(
         reference=kv_heads,
-        more="also knows older names, says what is missing, and refuses layers that differ",
+        layer=geometry.kv_heads,
+        more="also knows other families' fields, and refuses layers that differ",
         **drawing(*map(given, CONFIGS), other=another_config),
         returns=("g",),
         mistakes=HEADS_MISTAKES,
