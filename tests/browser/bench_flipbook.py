@@ -280,14 +280,15 @@ def bench(page, lab):
     rows["flipbook"] = measure(page, ".flipbook")
     rows["interact"] = measure(page, ".widget-interact")
     s = cell(page, 2).get_by_role("slider", name="s · tokens", exact=True)
-    bills = [key_times(page, ".calculator-card", s, SWEEPS * (N_VALUES - 1))]
+    card = page.locator(".calculator-card")
+    bills = [key_times(card, s, SWEEPS * (N_VALUES - 1))]
 
     type_into_cell(page, 3, BUSY)
     start_cell(page, 3)
     prompt = cell(page, 3).locator(".jp-InputPrompt")
     expect(prompt).to_have_text("[*]:")
     rows["flipbook, kernel busy"] = measure(page, ".flipbook")
-    bills.append(key_times(page, ".calculator-card", s, SWEEPS * (N_VALUES - 1)))
+    bills.append(key_times(card, s, SWEEPS * (N_VALUES - 1)))
     # With ipykernel 7, JupyterLab lets a second thread of the kernel answer a widget meanwhile (a
     # "subshell"); before, interact had to wait for the cell to end.
     with suppress(TimeoutError):

@@ -271,9 +271,8 @@ def turn_pages(book):
     return seen
 
 
-TIME_KEYS = """selector => {  // ms from a key going down to the frame that shows something else
+TIME_KEYS = """shown => {  // ms from a key going down to the frame that shows something else
     window.times = [];
-    const shown = document.querySelector(selector);
     const pressed = () => {
         const [start, before] = [performance.now(), shown.innerHTML];
         const look = () => shown.innerHTML === before ? requestAnimationFrame(look)
@@ -285,9 +284,10 @@ TIME_KEYS = """selector => {  // ms from a key going down to the frame that show
 }"""
 
 
-def key_times(page, selector, slider, n_moves=20):
-    """ms from a key on a slider to what it changes: a few places on and back, at random moments."""
-    page.evaluate(TIME_KEYS, selector)
+def key_times(shown, slider, n_moves=20):
+    """ms from a key on a slider to the part it changes: a few places on and back, now and then."""
+    page = shown.page
+    shown.evaluate(TIME_KEYS)
     slider.focus()
     mixed = random.Random(0)
     for i in range(n_moves):

@@ -447,7 +447,7 @@ def test_a_slow_kernel_does_not_throw_the_slider_back(page):
 
 
 def test_a_bill_is_written_within_a_frame_of_a_key(page):
-    times = key_times(page, ".calculator-card", slider(page, "l · layers"))
+    times = key_times(page.locator(".calculator-card"), slider(page, "l · layers"))
     print(f"key → bill: median {median(times):.1f} ms, slowest {max(times):.1f} ms")
     assert median(times) < 50  # `make bench-widgets` asks for a frame, 17
 

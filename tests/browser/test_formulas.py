@@ -16,6 +16,7 @@ from .lab import (
     accessibility,
     ask_python,
     cell,
+    key_times,
     new_page,
     open_notebook,
     run_all,
@@ -48,18 +49,6 @@ TEXTS = """() => [...document.querySelectorAll(".formula text")].map(text => {
     const size = parseFloat(getComputedStyle(text).fontSize);
     return [text.textContent, left, top, right, bottom, size];
 })"""
-TIME_KEYS = """i => {  // ms from a key going down to the frame that shows another picture
-    window.times = [];
-    const stage = document.querySelectorAll(".formula-stage")[i];
-    const pressed = () => {
-        const [start, before] = [performance.now(), stage.innerHTML];
-        const look = () => stage.innerHTML === before ? requestAnimationFrame(look)
-            : times.push(performance.now() - start);
-        requestAnimationFrame(look);
-    };
-    window.addEventListener("keydown", pressed, { capture: true });
-    window.stop = () => window.removeEventListener("keydown", pressed, { capture: true });
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -235,16 +224,9 @@ def test_a_busy_kernel_changes_nothing(notebook, lab):
 
 @pytest.mark.parametrize("i, name, first", [(0, "bandwidth", "320 GB/s"), (1, "b · users", "1")])
 def test_a_picture_follows_a_key_within_a_frame(notebook, i, name, first):
-    ask_python(notebook, "roof.choose(machine='T4'); step.choose(b=1)")  # nine values on, and back
+    ask_python(notebook, "roof.choose(machine='T4'); step.choose(b=1)")  # far from the last
     expect(slider(notebook, name, i)).to_have_attribute("aria-valuetext", first)
-    notebook.evaluate(TIME_KEYS, i)
-    slider(notebook, name, i).focus()
-    mixed = random.Random(0)
-    for move in range(18):
-        notebook.keyboard.press("ArrowRight" if move < 9 else "ArrowLeft")
-        notebook.wait_for_function("n => times.length === n", arg=move + 1)
-        notebook.wait_for_timeout(mixed.uniform(60, 160))  # in no step with the frames
-    times = notebook.evaluate("stop(), times")
+    times = key_times(notebook.locator(".formula-stage").nth(i), slider(notebook, name, i), 18)
     ninth = quantiles(times, n=10)[-1]
     print(f"{name}: key → picture: median {median(times):.1f} ms, p90 {ninth:.1f} ms")
     assert median(times) < 50
