@@ -257,12 +257,18 @@ def test_any_field_of_a_file_may_be_null_or_absent(case):
         ("num_attention_heads", ["a", "b", "c", "d"]),
         ("num_hidden_layers", 10**12),
         ("per_layer_config", [1]),
+        ("per_layer_config", {"0": 5}),
     ],
     ids=str,
 )
 def test_a_value_of_the_wrong_sort_is_refused(field, value):
     with pytest.raises(ValueError, match="layers" if field == "num_hidden_layers" else field):
         from_config(SMALL | {"model_type": "deepseek_v4", "head_dim": 16, field: value})
+
+
+def test_a_model_that_only_reads_is_refused_as_well():
+    with pytest.raises(ValueError, match="in per_layer_config"):
+        from_config(SMALL | {"model_type": "bert", "per_layer_config": {"0": 5}})
 
 
 @pytest.mark.parametrize("config", [[], None, "llama", 3, [{}]])

@@ -4,7 +4,7 @@ import re
 
 from course_utils.configs.keeps import WINDOWED, WITH_STATE, whole_width
 from course_utils.configs.kinds import FIELDS, INDEXED, LIGHT
-from course_utils.configs.names import INSIDE, NAMES, UNSHARED, WRITER, family, is_known, obj
+from course_utils.configs.names import INSIDE, NAMES, UNSHARED, WRITER, family, is_known, per_layer
 
 READ = {  # the fields that this folder reads
     *FIELDS,
@@ -76,18 +76,13 @@ ONLY_WHERE = {  # fields about some layers: whether there are such layers
     "num_swa_key_value_heads": lambda kind, c, letters: WINDOWED & {*letters},
     "num_global_key_value_heads": lambda kind, c, letters: whole_width(kind, c),
     "index_head_dim": lambda kind, c, letters: is_known(kind) or {INDEXED, LIGHT} & {*letters},
-    "per_layer_config": lambda kind, c, letters: (
-        {*map(int, c["per_layer_config"])} <= {*range(len(letters))}
-    ),
+    "per_layer_config": lambda kind, c, letters: per_layer(c).keys() <= {*range(len(letters))},
     "ple_layer_ids": lambda kind, c, letters: False,  # Qwen4's convolutions over words
 }
 
 
 def check_known(kind, c, letters):
     """Raise ValueError at fields that may change what a layer keeps and that are not read here."""
-    for number, fields in obj(c, "per_layer_config").items():
-        if not re.fullmatch("[0-9]{1,5}", str(number)) or not isinstance(fields, dict):
-            raise ValueError(f"config.json has {number!r}: {fields!r} in per_layer_config")
     said = {x: value for x, value in c.items() if value not in (None, False, 0, -1, "", [], {})}
     unknown = [x for x in said if is_suspect(kind, c, x, letters)]
     if unknown:

@@ -6,6 +6,7 @@ query heads, g key/value heads, h head_dim, d d_model, l layers.
 
 import functools
 import json
+import re
 
 from course_utils import data_path
 
@@ -173,6 +174,15 @@ def obj(c, name):
     if not isinstance(value, dict):
         raise ValueError(f"config.json has {name} {value!r}; it must be an object: {{…}}")
     return value
+
+
+def per_layer(c):
+    """Of per_layer_config what holds for some layers alone, {number: fields}."""
+    found = obj(c, "per_layer_config")
+    for number, fields in found.items():
+        if not re.fullmatch("[0-9]{1,5}", str(number)) or not isinstance(fields, dict):
+            raise ValueError(f"config.json has {number!r}: {fields!r} in per_layer_config")
+    return {int(number): fields for number, fields in found.items()}
 
 
 def rope_settings(config):

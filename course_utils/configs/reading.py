@@ -20,7 +20,7 @@ from course_utils.configs.names import (
     families,
     family,
     is_known,
-    obj,
+    per_layer,
     rope_settings,
     settled,
 )
@@ -103,9 +103,7 @@ def all_keep(kind, c):
 
 def of_layer(c, i):
     """What holds for layer i: the config, with what it says of this layer alone; None of no-ops."""
-    own = dict(c)
-    for number, fields in obj(c, "per_layer_config").items():
-        own |= fields if int(number) == i else {}
+    own = c | per_layer(c).get(i, {})
     for field in LISTED:
         if isinstance(own.get(field), list):
             if i >= len(own[field]):
