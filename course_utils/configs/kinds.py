@@ -209,9 +209,7 @@ def kinds(kind, c):
         letters = letters.replace(FULL, WINDOW)
     if kind in ("glm5_next_text", "qwen4_exp_text"):
         letters = letters.replace(FULL, INDEXED)
-    if kind == "olmo_hybrid" and FULL not in letters:
-        letters = letters[: l - 1] + FULL
-    if kind in LAST_FULL:
+    if kind in LAST_FULL or (kind == "olmo_hybrid" and FULL not in letters):
         letters = letters[: l - 1] + FULL
     if not window_of(c):
         letters = letters.replace(WINDOW, FULL).replace(HYBRID_WINDOW, HYBRID)
