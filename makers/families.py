@@ -63,10 +63,10 @@ def letters(cls, l):
     """The kinds of l layers that the class makes of nothing but l, with windows switched on."""
     fields = {x.name: default(x) for x in dataclasses.fields(cls)}
     given = {"num_hidden_layers": l}
-    given |= (
-        {"use_sliding_window": True, "sliding_window": 4} if "use_sliding_window" in fields else {}
-    )
-    given |= {"max_window_layers": 28} if "max_window_layers" in fields else {}
+    if "use_sliding_window" in fields:
+        given |= {"use_sliding_window": True, "sliding_window": 4}
+    if "max_window_layers" in fields:
+        given |= {"max_window_layers": 28}
     config = cls(**given)
     types = getattr(config, "layer_types", None) or getattr(config, "layers_block_type", None)
     return "".join(MEANS[x] for x in types) if types and len(types) == l else None
