@@ -111,6 +111,7 @@ def test_what_else_a_layer_keeps_is_said_in_words():
         counted = "A state is counted with 2 bytes a number; some engines keep most of it in"
         assert (counted in text) == (name in ("states", "both <b>&'", "one state"))
         assert (" on average" in text) == (name == "compressed")
+    assert "A state is counted" not in said(model("Qwen3-Next 80B-A3B"), bytes=4)  # but with 4
     assert "9 layers · 4 heads of K 192 and V 128 · all tokens" in texts["unlike"]
     assert "9 · 1 · 4 · (192 + 128) · 1000 · 1" in texts["unlike"]
     assert (

@@ -112,7 +112,7 @@ function notes(m, c, user, { own, scaled }) {
     [m.layers.some((x) => x.g > gpus && x.g % gpus), `Heads do not divide evenly among ${gpus} GPUs; counted is one with the most.`],
     [latent && gpus > 1, `A latent is not shared out: each of the ${gpus} GPUs keeps all of it.`],
     [scaled.includes(bytes), `32 numbers share a scale of 2 bytes: ${32 * bytes} bytes for 32 numbers.`],
-    [m.layers.some((x) => x.state), "A state is counted with 2 bytes a number; some engines keep most of it in float32, twice as much."],
+    [bytes < 4 && m.layers.some((x) => x.state), "A state is counted with 2 bytes a number; some engines keep most of it in float32, twice as much."],
     [m.upper_bound, `An upper bound: ${m.upper_bound}.`],
     [m.max_context && c.s > m.max_context, `It was made for up to ${whole(m.max_context ?? 0)} tokens.`],
   ];

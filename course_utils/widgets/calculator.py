@@ -468,7 +468,7 @@ def notes_on(m, c, user):
         f"A latent is not shared out: each of the {gpus} GPUs keeps all of it.": copies,
         f"32 numbers share a scale of 2 bytes: {plain(32 * n_bytes)} bytes for 32 numbers.": scaled,
         "A state is counted with 2 bytes a number; some engines keep most of it in float32, "
-        "twice as much.": any(x.state for x in caches),
+        "twice as much.": n_bytes < 4 and any(x.state for x in caches),
         f"An upper bound: {m.upper_bound}.": m.upper_bound,
         f"It was made for up to {m.max_context or 0:,} tokens.": 0 < (m.max_context or 0) < c["s"],
     }
