@@ -76,6 +76,7 @@ class RecallModel(nn.Module):
 
     n_kv_heads=None is MHA. forward: doors (b, 8, 6), rooms (b, 8), asked (b, t, 6) → logits
     (b, t, 6, 16), weights (b, n, t, 8 + t) of the question rows; the first 8 columns are the doors.
+    A cache, empty, may change keys and values on their way, as `bits.RoundedCache` does.
 
     Raises ValueError if n is not divisible by g.
 
@@ -100,10 +101,10 @@ class RecallModel(nn.Module):
         self.answer_norm = nn.RMSNorm(d_model)
         self.answer = nn.Linear(d_model, len(ATTRIBUTES) * N_ROOMS)
 
-    def forward(self, doors, rooms, asked):
+    def forward(self, doors, rooms, asked, cache=None):
         t = asked.shape[1]
         x = torch.cat([self.door_rows(doors, rooms), self.question_rows(asked)], dim=1)
-        output, weights = self.attention(self.attention_norm(x))
+        output, weights = self.attention(self.attention_norm(x), cache)
         x = (x + output)[:, -t:]
         x = x + self.ffn(self.ffn_norm(x))
         return self.answer(self.answer_norm(x)).view(*asked.shape, N_ROOMS), weights[:, :, -t:]
