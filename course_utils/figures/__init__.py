@@ -5,6 +5,7 @@ order, brown in place of the blue of queries. Every figure is a `Card`: white in
 theme, drawn at twice the size it is shown at, with alt text.
 """
 
+from course_utils.figures.bill import bills, common_beginning, layer_bills, levers
 from course_utils.figures.card import (
     CSS_DPI,
     GROUPS,
@@ -30,6 +31,7 @@ from course_utils.figures.charts import (
     writing,
 )
 from course_utils.figures.checkpoint import byte_map, token_rows
+from course_utils.figures.dropped import by_distance, fewer_bits
 from course_utils.figures.grids import columns, decoding, masks, sees
 from course_utils.figures.heads import group_maps, head_grid, likeness
 from course_utils.figures.hero import hero
