@@ -106,10 +106,10 @@ def widened(n_heads, n_kv_heads):
     return 128 + round(saved / (2 * 64 + 1))  # into the MLP and out of it, and a bias
 
 
-def missing(table, columns, measured, runs):
+def missing(table, columns, measured, runs, task="recall"):
     """Each run that data/results/{table}.csv lacks, and a function that adds its rows, all at once.
 
-    columns name what makes a run, measured what comes after it in a row.
+    columns name what makes a run, measured what comes after it in a row; task stands before it.
     """
     path = data_path("results") / f"{table}.csv"
     if not path.exists():
@@ -118,7 +118,7 @@ def missing(table, columns, measured, runs):
     for run in tqdm([run for run in runs if run not in done], desc=table):
 
         def add(rows, run=run):
-            more = "".join(f"recall,{','.join(map(str, run))},{row}\n" for row in rows)
+            more = "".join(f"{task},{','.join(map(str, run))},{row}\n" for row in rows)
             whole = path.with_suffix(".new")
             whole.write_text(path.read_text() + more)
             whole.replace(path)  # a run is there whole or not at all

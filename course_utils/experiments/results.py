@@ -66,6 +66,19 @@ def latent_accuracies(steps, rate=0.005):
     return rows.groupby("kv_rank").accuracy.apply(list).to_dict()
 
 
+def by_distance(window, full=0, steps=600):
+    """The share of right answers from windows.csv: {distance in rows: a list, one a seed}.
+
+    All four layers have this window but number `full`, 1 to 4, which sees all; 0: none does.
+
+    >>> [round(x, 2) for x in by_distance(window=8)[7]]
+    [1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    rows = pd.read_csv(data_path("results", "windows.csv"))
+    rows = rows.query("window == @window and full == @full and steps == @steps")
+    return rows.groupby("distance").right.apply(list).to_dict()
+
+
 def curves(n_heads, steps):
     """The share of right answers on the way, from quality.csv: {g: a list of (step, share) a seed}.
 
