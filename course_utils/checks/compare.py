@@ -1,6 +1,7 @@
 """Whether two results are the same, and in words what differs."""
 
 import math
+import reprlib
 from numbers import Integral, Real
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from course_utils.geometry import Geometry
 
 TOLERANCE = 1e-4
+SHORT = reprlib.Repr()
+SHORT.maxdict, SHORT.maxlist, SHORT.maxstring = 99, 3, 99
 COARSE = torch.bfloat16, torch.float16
 
 
@@ -147,7 +150,7 @@ def shapes(names, values):
 def argument(name, value):
     """One argument in words: `q (1, 1, 3, 2)`, `header_bytes (360 bytes)` or `n_heads = 4`.
 
-    A Geometry: `model Falcon-7B (l = 32, n = 71, g = 1, h = 64)`.
+    A Geometry: `model Falcon-7B (l = 32, n = 71, g = 1, h = 64)`. A dict's lists are cut short.
     """
     if isinstance(value, torch.Tensor):
         usual = value.dtype in (torch.float32, torch.bool)
@@ -155,6 +158,8 @@ def argument(name, value):
     if isinstance(value, Geometry):
         l, n, g, h = value.n_layers, value.n_heads, value.n_kv_heads, value.head_dim
         return f"{name} {value.name} (l = {l}, n = {n}, g = {g}, h = {h})"
+    if isinstance(value, dict):
+        return f"{name} = {SHORT.repr(value)}"
     return f"{name} ({len(value)} bytes)" if isinstance(value, bytes) else f"{name} = {value}"
 
 
