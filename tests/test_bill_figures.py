@@ -32,11 +32,11 @@ BILLS = {("", "as it is"): 17.2e9, ("2", "one tensor is key and value"): 8.6e9,
 
 FIGURES = {
     **{f"layer_bills {s} {name}": (model(name), s) for name in SOME for s in (1024, 2**20)},
-    "bills": (TEN, "One of ten bills goes from place 3 to place 6"),
+    "bills": (TEN, "One of ten bills goes from place 3 to place 6", "gpt-oss-120b"),
     **{f"by_distance {w}": (ANSWERS, w, 4, 1 / 16) for w in (4, 8, 16)},
     **{f"fewer_bits {b}": (ROWS, ROWS.round(), b, BITS) for b in (8, 4, 2)},
     **{f"common_beginning {p}": (64, p, 1024, 131_072, 70) for p in (0, 1024, 7168)},
-    "levers": (BILLS, "What each lever leaves"),
+    "levers": (BILLS, "Llama-3 8B's sizes, 9 tokens"),
 }
 
 
@@ -73,19 +73,21 @@ def test_only_what_changes_moves(kind):
 
 @pytest.mark.parametrize("name", SOME)
 @pytest.mark.parametrize("s", [1024, 2**20])
-def test_there_is_a_bar_for_each_layer_as_long_as_its_bytes(name, s):
-    m, (bars, curve) = model(name), draw(f"layer_bills {s} {name}").axes
-    ends = sorted(x.get_x() + x.get_width() for x in bars.patches if isinstance(x, Rectangle))
-    each = sorted(x.n_bytes(s) / x.n_layers for x in m.caches for _ in range(x.n_layers))
-    assert ends == pytest.approx(each)
-    hatches = {x.get_hatch() for x in bars.patches}
-    assert len(hatches) == len(m.caches)  # colour is not all that tells kinds apart
-    low, high = bars.get_xlim()
-    assert all(low < x < high for x in ends) and bars.get_xscale() == "log"
+def test_each_kind_has_its_part_of_the_layers_and_of_the_bytes(name, s):
+    m, (columns, curve) = model(name), draw(f"layer_bills {s} {name}").axes
+    bars = [x for x in columns.patches if isinstance(x, Rectangle)]
+    drawn = {(round(x.get_x(), 3), round(x.get_height(), 6)) for x in bars}
+    n = sum(x.n_layers for x in m.caches)
+    parts = {(-0.5, round(x.n_layers / n, 6)) for x in m.caches}
+    assert drawn == parts | {(1.5, round(x.n_bytes(s) / m.kv_bytes(s), 6)) for x in m.caches}
+    for start in (-0.5, 1.5):
+        column = [x for x in bars if x.get_x() == start]
+        assert sum(x.get_height() for x in column) == pytest.approx(1)
+        assert len({x.get_hatch() for x in column}) == len(column)  # not by colour alone
+        assert min(column, key=lambda x: x.get_y()).get_hatch() is None  # full layers are below
     (as_is,) = (x for x in curve.lines if x.get_label() == "as it is")
-    assert as_is.get_ydata().tolist() == pytest.approx(
-        [m.kv_bytes(x) / 1e9 for x in as_is.get_xdata()]
-    )
+    right = [m.kv_bytes(x) / 1e9 for x in as_is.get_xdata()]
+    assert as_is.get_ydata().tolist() == pytest.approx(right)
     (dot,) = (x for x in curve.lines if x.get_marker() == "o")
     assert dot.get_xydata().tolist() == [[s, pytest.approx(m.kv_bytes(s) / 1e9)]]
 
@@ -104,17 +106,19 @@ def test_with_every_layer_full_it_is_the_model_without_windows_and_states():
 
 def test_it_says_what_kinds_of_layers_take():
     figure = draw(f"layer_bills {2**20} Gemma-3 27B")
-    assert (
-        figure.get_suptitle()
-        == "Gemma-3 27B, 1,048,576 tokens: 86.3 GB; with every layer full 533 GB"
-    )
-    assert words(figure.axes[0].texts) == [
-        "52 layers keep the last 1,024: 0.436 GB, 1%",
-        "10 layers keep all tokens: 85.9 GB, 99%",
-    ]
-    assert all(text in figure.alt for text in words(figure.axes[0].texts))
+    title = "Gemma-3 27B, 1,048,576 tokens: 86.3 GB, 16% of that with every layer full"
+    assert figure.get_suptitle() == title and figure.alt.startswith(title)
+    said = {
+        "52 layers keep\nthe last 1,024:\n0.436 GB, 1%",
+        "10 layers keep\nall tokens:\n85.9 GB, 99%",
+    }
+    assert set(words(figure.axes[0].texts)) == said
+    assert all(text.replace("\n", " ") in figure.alt for text in said)
     assert "window\n1,024" in words(figure.axes[1].texts)
-    assert "every" not in draw("layer_bills 1024 Llama-3.1 8B").get_suptitle()
+    for name in ("Llama-3.1 8B", "Gemma-3 27B"):
+        assert (
+            draw(f"layer_bills 1024 {name}").get_suptitle().endswith(", as with every layer full")
+        )
 
 
 def test_ten_lines_end_at_their_bills_with_their_places():
@@ -130,6 +134,8 @@ def test_ten_lines_end_at_their_bills_with_their_places():
     )
     assert sorted(int(x) for x in words(axes.texts) if x.isdigit()) == [*range(1, 11)]
     assert len({line for _, line in LINES.values()}) == len(LINES)
+    bold = [x.get_text() for x in axes.texts if x.get_fontweight() == "bold"]
+    assert sorted(bold) == ["3", "6  gpt-oss-120b"]
 
 
 def test_past_a_model_s_own_context_its_line_is_thin():
@@ -146,21 +152,22 @@ def test_past_a_model_s_own_context_its_line_is_thin():
         assert max(thick) == max(s for s in TOKENS if s <= m.max_context)
 
 
-@pytest.mark.parametrize("window, zones", [
-    (4, [(1, 3), (4, 12), (13, 63)]),
-    (8, [(1, 7), (8, 28), (29, 63)]),
-    (16, [(1, 15), (16, 60), (61, 63)]),
-])  # fmt: skip
-def test_zones_are_what_one_layer_sees_and_what_all_can_pass_on(window, zones):
+@pytest.mark.parametrize(
+    "window, ends", [(4, [3, 6, 9, 12, 63]), (8, [7, 14, 21, 28, 63]), (16, [15, 30, 45, 60, 63])]
+)
+def test_zones_are_what_so_many_layers_can_pass_on(window, ends):
     figure = draw(f"by_distance {window}")
     axes = figure.axes[0]
+    zones = [(a + 1, b) for a, b in itertools.pairwise([0, *ends])]
     spans = [(x.get_x(), x.get_x() + x.get_width()) for x in axes.patches]
     assert spans == [(a - 0.5, b + 0.5) for a, b in zones]
+    assert axes.get_xticks().tolist() == ends
+    (above,) = axes.child_axes
+    assert words(above.get_xticklabels()) == ["1", "2", "3", "4", "beyond"]
+    assert above.get_xticks().tolist() == [(a + b) / 2 for a, b in zones]
     means = [fmean(fmean(WINDOWED[i]) for i in range(a, b + 1)) for a, b in zones]
-    near, passed, beyond = (f"{x:.2f}".removeprefix("0") for x in means)
-    title = (
-        f"Window {window}: {near} right up to {window - 1} rows back, then {passed}, then {beyond}"
-    )
+    one, two, three, four, beyond = (f"{x:.2f}".removeprefix("0") for x in means)
+    title = f"Window {window}: {one} right by one layer, {two}, {three}, {four} by more, {beyond} beyond"
     assert axes.get_title(loc="left") == title and title in figure.alt
     lines = {x.get_label(): x.get_xydata().tolist() for x in axes.lines}
     for label, of in ANSWERS.items():
@@ -188,9 +195,12 @@ def test_a_beginning_is_counted_for_each_or_once(p):
     bars = [x.get_width() for x in figure.axes[0].patches]
     token = 131_072 / 1e9
     assert bars == pytest.approx([64 * p * token, 64 * 1024 * token, p * token, 64 * 1024 * token])
-    each, one = (words(figure.axes[0].texts)[i].strip(" GB") for i in (0, 1))
-    assert float(each) == pytest.approx(64 * (p + 1024) * token, rel=5e-3)
-    assert float(one) == pytest.approx((p + 64 * 1024) * token, rel=5e-3)
+    each, one = (float(words(figure.axes[0].texts)[i].strip(" GB")) for i in (0, 1))
+    assert each == pytest.approx(64 * (p + 1024) * token, rel=5e-3)
+    assert one == pytest.approx((p + 64 * 1024) * token, rel=5e-3)
+    title = figure.axes[0].get_title(loc="left")
+    assert title.startswith(f"{p:,} tokens in common, kept once: {one:.3g} GB, ")
+    assert float(title.split()[-2].strip("×")) == pytest.approx(each / one, rel=0.05)
 
 
 def test_levers_have_their_letter_and_what_they_save():
@@ -200,4 +210,6 @@ def test_levers_have_their_letter_and_what_they_save():
     texts = words(axes.texts)
     assert [x for x in texts if x in ("2", "s", "bits")] == ["2", "s", "bits"]
     assert " 8.6 GB, 2× less" in texts and " 2.8 GB, 6.1× less" in texts and " 17.2 GB" in texts
-    assert figure.alt.startswith("A bar for each lever, in GB. What each lever leaves. as it is")
+    title = "Llama-3 8B's sizes, 9 tokens: a window of 1,024 in 27 layers saves most, 6.1 times"
+    assert figure.get_suptitle() == title
+    assert figure.alt.startswith(f"A bar for each lever, in GB. {title}. as it is")

@@ -3,13 +3,12 @@
 from functools import partial
 from math import log10
 
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Polygon
 
 from course_utils.figures.card import KEY, LATENT, LOOK, QUERY, Card
 from course_utils.figures.parts import DARK, LIGHT, apart, two
 
 TOKENS = [2**i for i in range(10, 21)]  # 1,024 to 1,048,576
-LEAST = 1e4  # bytes of a layer, where bars begin
 KINDS = {  # what a layer keeps: colour, hatch, words
     "full": (KEY, None, "all tokens"),
     "window": ("#56B4E9", "//", "the last {:,}"),
@@ -39,41 +38,52 @@ def all_full(model, n_tokens):
 
 @LOOK
 def layer_bills(model, n_tokens):
-    """A bar for each layer's cache of n_tokens, by kinds; beside it the whole bill for any length.
+    """How many layers are of each kind, what each takes of the bill, and the bill for any length.
 
     model: a `Geometry` whose layers keep all tokens, a window, or a state; some keep all.
     """
     total, full = model.kv_bytes(n_tokens), all_full(model, n_tokens)
-    title = f"{model.name}, {n_tokens:,} tokens: {gb(total)}"
-    title += "" if full == total else f"; with every layer full {gb(full)}"
-    kinds = {}
-    for x in model.caches:
-        n_bytes, words = x.n_bytes(n_tokens), KINDS[kind_of(x)][2].format(x.window)
-        keep = f"{x.n_layers} layers keep {words}: {gb(n_bytes)}, {n_bytes / total:.0%}"
-        kinds[keep] = x, n_bytes / x.n_layers
+    title = f"{model.name}, {n_tokens:,} tokens: {gb(total)}, "
+    if total == full:
+        title += "as with every layer full"
+    else:
+        title += f"{total / full:.0%} of that with every layer full"
+    kinds = sorted(model.caches, key=lambda x: kind_of(x) != "full")  # these are below
+    shares = [x.n_bytes(n_tokens) / total for x in kinds]
+    keep = [KINDS[kind_of(x)][2].format(x.window) for x in kinds]
+    said = "; ".join(
+        f"{x.n_layers} layers keep {words}: {gb(share * total)}, {share:.0%}"
+        for x, words, share in zip(kinds, keep, shares, strict=True)
+    )
     figure = Card(
         11,
         5,
-        f"{title}. A bar for each layer, log scale: {'; '.join(kinds)}. Beside it the bill against "
-        "tokens, log scales, and what it were with every layer full.",
+        f"{title}. A column of {model.n_layers} layers beside one of bytes: {said}. Beside them "
+        "the bill against tokens, log scales, and what it would be with every layer full.",
     )
     figure.suptitle(title, x=0.01, ha="left")
     left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
-    start, n_layers = 0, sum(x.n_layers for x, _ in kinds.values())
-    for keep, (x, n_bytes) in kinds.items():
+    n_layers, layer, byte, middles = sum(x.n_layers for x in kinds), 0, 0, {}
+    for x, words, share in zip(kinds, keep, shares, strict=True):
         color, hatch, _ = KINDS[kind_of(x)]
-        middles = [(start + i + 0.5) / n_layers for i in range(x.n_layers)]
-        bar = {"left": LEAST, "color": color, "hatch": hatch, "ec": "white", "lw": 0}
-        left.barh(middles, n_bytes - LEAST, 0.8 / n_layers, **bar)
-        box = {"fc": "white", "ec": "none", "pad": 1.5, "alpha": 0.9}
-        middle = (start + x.n_layers / 2) / n_layers
-        left.text(1.4 * LEAST, middle, keep, va="center", fontsize=11, bbox=box)
-        start += x.n_layers
-    left.set_xscale("log")
-    left.set_xticks([1e5, 1e6, 1e7, 1e8, 1e9], ["0.1 MB", "1 MB", "10 MB", "0.1 GB", "1 GB"])
-    left.minorticks_off()
-    left.set(xlim=(LEAST, 2e10), ylim=(1, 0), yticks=[], xlabel="bytes of one layer (log)")
-    left.set_ylabel(f"{model.n_layers} layers, by kind")
+        part, bottoms = x.n_layers / n_layers, [layer, byte]
+        look = {"color": color, "hatch": hatch, "ec": "white", "lw": 0}
+        left.bar([0, 2], [part, share], 1, bottom=bottoms, **look)
+        for start, bottom, height in zip((-0.5, 1.5), bottoms, (part, share), strict=True):
+            if height / x.n_layers > 0.004:  # a line between two layers
+                cuts = [bottom + height * i / x.n_layers for i in range(x.n_layers + 1)]
+                left.hlines(cuts, start, start + 1, color="white", lw=0.8)
+        edges = [(0.5, layer), (1.5, byte), (1.5, byte + share), (0.5, layer + part)]
+        left.add_patch(Polygon(edges, color=color, alpha=0.25, lw=0))
+        said = f"{x.n_layers} layers keep\n{words}:\n{gb(share * total)}, {share:.0%}"
+        middles[said] = byte + share / 2
+        layer, byte = layer + part, byte + share
+    for words, y in apart({text: min(y, 0.9) for text, y in middles.items()}, 0.24).items():
+        left.text(2.65, max(y, 0.1), words, va="center")
+    left.set(xlim=(-0.5, 5), ylim=(0, 1), yticks=[])
+    left.set_xticks([0, 2], [f"{model.n_layers} layers", "bytes"])
+    left.tick_params(length=0)
+    left.spines[:].set_visible(False)
     lengths = [2**i for i in range(6, 21)]
     every, as_is = (
         [of(s) / 1e9 for s in lengths] for of in (partial(all_full, model), model.kv_bytes)
@@ -81,9 +91,9 @@ def layer_bills(model, n_tokens):
     right.plot(lengths, every, "--", color=DARK, lw=2, label="every layer full")
     right.plot(lengths, as_is, color=KEY, lw=3, label="as it is")
     right.plot(n_tokens, total / 1e9, "o", color="black", ms=10, zorder=4)
-    for window in {x.window for x in model.caches if x.window}:
+    for window in {x.window for x in kinds if x.window}:
         right.axvline(window, color=LIGHT, lw=3, zorder=0)
-        right.text(window / 1.15, 600, f"window\n{window:,}", color=DARK, ha="right", va="top")
+        right.text(window * 1.15, 600, f"window\n{window:,}", color=DARK, va="top")
     by_tokens(right, 50)
     right.set(ylim=(1e-3, 1e3), ylabel="GB (log)")
     right.legend(frameon=False, loc="lower right")
@@ -120,10 +130,10 @@ def keeps(model):
 
 
 @LOOK
-def bills(models, title):
-    """GB a sequence against tokens of each `Geometry`, log scales; dotted past its own context.
+def bills(models, title, named):
+    """GB a sequence against tokens of each `Geometry`, log scales; thin past its own context.
 
-    At both ends stands its place, 1 being the smallest bill.
+    At both ends stands its place, 1 being the smallest bill. named: the one that title is about.
     """
     ends = {s: sorted(models, key=lambda m: m.kv_bytes(s)) for s in (TOKENS[0], TOKENS[-1])}
     first, last = ({m.name: i + 1 for i, m in enumerate(of)} for of in ends.values())
@@ -140,13 +150,16 @@ def bills(models, title):
         color, line = LINES[keeps(m)]
         gigabytes = [m.kv_bytes(s) / 1e9 for s in TOKENS]
         known = sum(s <= (m.max_context or TOKENS[-1]) for s in TOKENS)
-        axes.plot(TOKENS[:known], gigabytes[:known], line, color=color, lw=2.4)
+        width = 5 if m.name == named else 2.4
+        axes.plot(TOKENS[:known], gigabytes[:known], line, color=color, lw=width)
         axes.plot(TOKENS[known - 1 :], gigabytes[known - 1 :], line, color=color, lw=1, alpha=0.5)
         for of, x, side, text in (
             (names, 1.06 * TOKENS[-1], "left", f"{last[m.name]}  {m.name}"),
             (ranks, TOKENS[0] / 1.06, "right", f"{first[m.name]}"),
         ):
-            axes.text(x, 10 ** of[m.name], text, color=color, ha=side, va="center", fontsize=11)
+            weight = "bold" if m.name == named else "normal"
+            look = {"color": color, "fontsize": 11, "fontweight": weight}
+            axes.text(x, 10 ** of[m.name], text, ha=side, va="center", **look)
     by_tokens(axes, 800)
     axes.set(xlim=(750, TOKENS[-1] * 9), ylabel="GB a sequence (log)", title=title)
     handles = [
@@ -168,7 +181,7 @@ def common_beginning(users, shared, own, token_bytes, top):
         users * (shared + own) * token_bytes / 1e9,
         (shared + users * own) * token_bytes / 1e9,
     )
-    title = f"{shared:,} tokens in common: {each:.3g} GB, or {one:.3g} if they are kept once"
+    title = f"{shared:,} tokens in common, kept once: {one:.3g} GB, {two(each / one)}× less"
     figure = Card(10, 3.4, f"Two bars, {users} users with {own:,} tokens of their own. {title}.")
     axes = figure.subplots()
     for y, (times, total) in enumerate(((users, each), (1, one))):
@@ -188,9 +201,14 @@ def common_beginning(users, shared, own, token_bytes, top):
 
 
 @LOOK
-def levers(bills, title):
-    """One bar for each lever: bills {(letter, what is done): bytes}, the first is without any."""
+def levers(bills, what):
+    """One bar for each lever: bills {(letter, what is done): bytes}, the first is without any.
+
+    what: of which model, and how many tokens.
+    """
     (_, base), *_ = bills.items()
+    (_, best), least = min(bills.items(), key=lambda item: item[1])
+    title = f"{what}: {best} saves most, {two(base / least)} times"
     said = "; ".join(
         f"{letter}, {what}: {gb(n)}" if letter else f"{what}: {gb(n)}"
         for (letter, what), n in bills.items()
@@ -203,7 +221,7 @@ def levers(bills, title):
         axes.text(n_bytes / 1e9, y, f" {gb(n_bytes)}{times}", va="center")
         axes.text(-0.25, y, letter, ha="right", va="center", fontweight="bold", fontsize=14)
         axes.text(-1.6 - 0.25, y, what, ha="right", va="center")
-    axes.set(yticks=[], xlim=(0, 1.2 * base / 1e9), xlabel="GB")
+    axes.set(yticks=[], xlim=(0, 1.1 * base / 1e9), xlabel="GB")
     axes.invert_yaxis()
-    axes.set_title(title)
+    figure.suptitle(title, x=0.01, ha="left")
     return figure

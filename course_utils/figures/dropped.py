@@ -1,51 +1,53 @@
 """What is dropped of the past, far tokens or bits, and what a model still answers without it."""
 
+from itertools import pairwise
 from statistics import fmean
 
 from course_utils.figures.card import KEY_TEXT, LOOK, VALUE, Card
 from course_utils.figures.low_rank import three
 from course_utils.figures.parts import DARK, LIGHT, STYLES, digits, plain
 
+WAYS = STYLES[0], STYLES[1], STYLES[3]  # green is for values
+
 
 @LOOK
 def by_distance(right, window, n_layers, chance):
     """The share of right answers against how many rows back the answer lies.
 
-    right {label: {distance: shares, one a seed}}, the first with this window in all n_layers;
-    behind them how far one layer sees, and how far all of them can pass on.
+    right {label: {distance: shares, one a seed}}, the first with this window in all n_layers. So
+    far back as the k-th time window - 1 rows, k layers must pass on what they see.
     """
     first, *_ = right.values()
-    reach, far = n_layers * (window - 1), list(first)
-    zones = {
-        "one layer sees": (1, window - 1),
-        f"{n_layers} layers pass on": (window, reach),
-        "beyond": (reach + 1, max(far)),
-    }
+    far = list(first)
+    ends = [*(k * (window - 1) for k in range(n_layers + 1)), max(far)]
+    zones = [(a + 1, b) for a, b in pairwise(ends)]
     means = {
-        label: {
-            zone: fmean(fmean(of[i]) for i in range(a, b + 1)) for zone, (a, b) in zones.items()
-        }
+        label: [digits(fmean(fmean(of[i]) for i in range(a, b + 1))) for a, b in zones]
         for label, of in right.items()
     }
-    near, passed, beyond = map(digits, next(iter(means.values())).values())
+    one, *passed, beyond = next(iter(means.values()))
     title = (
-        f"Window {window}: {near} right up to {window - 1} rows back, then {passed}, then {beyond}"
+        f"Window {window}: {one} right by one layer, {', '.join(passed)} by more, {beyond} beyond"
     )
+    named = [*map(str, range(1, n_layers + 1)), "beyond"]
     said = "; ".join(
-        f"{label}: " + ", ".join(f"{zone} {digits(x)}" for zone, x in of.items())
+        f"{label}: " + ", ".join(f"{zone} {x}" for zone, x in zip(named, of, strict=True))
         for label, of in means.items()
     )
     figure = Card(
         11,
-        4.8,
-        f"Share of right answers against rows back. {title}. Means, {said}; chance "
-        f"{digits(chance)}.",
+        5.2,
+        f"Share of right answers against rows back. {title}. Means where so many layers must "
+        f"work together, {said}; chance {digits(chance)}.",
     )
     axes = figure.subplots()
-    for (zone, (a, b)), fill in zip(zones.items(), ("#DDEBF5", "#F2F2F2", "white"), strict=True):
-        axes.axvspan(a - 0.5, b + 0.5, color=fill, lw=0, zorder=0)
-        words = zone.replace(" ", "\n") if b - a < 7 else zone
-        axes.text((a + b) / 2, 1.2, words, ha="center", va="center", color=DARK, fontsize=11)
+    for i, (a, b) in enumerate(zones):
+        axes.axvspan(a - 0.5, b + 0.5, color=("#DDEBF5", "white")[i % 2], lw=0, zorder=0)
+    above = axes.secondary_xaxis("top")
+    above.set_xticks([(a + b) / 2 for a, b in zones], named)
+    above.tick_params(length=0)
+    above.set_xlabel("layers that must work together to reach so far back")
+    above.spines[:].set_visible(False)
     for (label, of), (color, marker, line) in zip(right.items(), STYLES, strict=False):
         low, high = ([end(of[i]) for i in far] for end in (min, max))
         axes.fill_between(far, low, high, color=color, alpha=0.25, lw=0)
@@ -53,8 +55,10 @@ def by_distance(right, window, n_layers, chance):
         axes.plot(far, mean, line, marker=marker, ms=5, color=color, label=label)
     axes.axhline(chance, ls=":", color=DARK, zorder=1)
     axes.text(1, chance + 0.03, "chance", color=DARK, fontsize=11)
-    axes.set(xlabel="rows back to the answer", ylabel="share of right answers", title=title)
-    axes.set(xlim=(0.5, max(far) + 1.5), ylim=(0, 1.32), yticks=[0, 0.25, 0.5, 0.75, 1])
+    axes.set_xticks(ends[1:])
+    axes.set(xlabel="rows back to the answer", ylabel="share of right answers")
+    axes.set(xlim=(0.5, max(far) + 1.5), ylim=(0, 1.06), yticks=[0, 0.25, 0.5, 0.75, 1])
+    axes.set_title(title)
     axes.legend(frameon=False, loc="center right")
     return figure
 
@@ -67,10 +71,8 @@ def fewer_bits(exact, nearest, bits, right):
     first half are doors, the others questions. right {"keys": {what shares a scale: {bits: shares
     of right answers, one a seed}}, "values": the same}.
     """
-    best = {
-        part: digits(max(fmean(of[bits]) for of in ways.values())) for part, ways in right.items()
-    }
-    title = f"{bits} bits: {best['keys']} right with such keys, {best['values']} with such values"
+    keys, values = (digits(max(fmean(of[bits]) for of in ways.values())) for ways in right.values())
+    title = f"{bits} bits: at best {keys} right if keys have so few, {values} if values"
     said = "; ".join(
         f"{part}, {way}: " + ", ".join(f"{b} bits {digits(fmean(x))}" for b, x in of.items())
         for part, ways in right.items()
@@ -88,7 +90,7 @@ def fewer_bits(exact, nearest, bits, right):
     above = figure.add_subplot(grid[0, 1])
     charts = above, figure.add_subplot(grid[1, 1], sharex=above)
     for axes, (part, ways), color in zip(charts, right.items(), (KEY_TEXT, VALUE), strict=True):
-        for (way, of), (hue, marker, line) in zip(ways.items(), STYLES, strict=False):
+        for (way, of), (hue, marker, line) in zip(ways.items(), WAYS, strict=False):
             counts = list(range(len(of)))
             axes.plot(counts, [fmean(x) for x in of.values()], line, marker=marker, color=hue,
                       label=way)  # fmt: skip
@@ -100,5 +102,5 @@ def fewer_bits(exact, nearest, bits, right):
         axes.set_title(f"{part} rounded", fontsize=12, color=color)
     charts[1].set_xticks(counts, [str(b) for b in of])
     charts[1].set_xlabel("bits a number")
-    charts[0].legend(frameon=False, title="a scale for each", loc="lower left")
+    charts[1].legend(title="a scale for each", loc="lower left", framealpha=1, edgecolor="white")
     return figure
