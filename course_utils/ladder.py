@@ -305,3 +305,63 @@ def absorbed_scores(q, cached, w_up, rope):
     rows = torch.cat([absorbed, turned], dim=-1).flatten(1, 2)  # n heads of t queries: n · t
     scores = (rows @ cached.mT / width**0.5).view(b, n, t, s)
     return scores.masked_fill(~library.causal_mask(t, s), float("-inf"))
+
+
+def cache_bytes(layers, n_tokens):
+    """Bytes of a cache whose layers keep different things, of 2 bytes a number.
+
+    layers: tuples (kind, n_layers, numbers, window). "full" layers keep so many numbers of every
+    token, "window" layers of the last `window` tokens, "state" layers once; "shared" ones read what
+    another layer keeps.
+
+    >>> cache_bytes([("full", 10, 4096, None), ("window", 52, 4096, 1024)], n_tokens=131_072)
+    11173625856
+    """
+    total = 0
+    for kind, n_layers, numbers, window in layers:
+        if kind == "full":
+            total += n_layers * numbers * n_tokens
+        elif kind == "window":
+            total += n_layers * numbers * min(n_tokens, window)
+        elif kind == "state":
+            total += n_layers * numbers
+    return 2 * total
+
+
+def layers_of(config):
+    """What the layers of a model keep, for `cache_bytes`, as a config.json (a dict) has it.
+
+    >>> types = ["sliding_attention", "full_attention"]
+    >>> sizes = {"num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64}
+    >>> layers_of(sizes | {"layer_types": types, "sliding_window": 128})
+    [('window', 1, 1024, 128), ('full', 1, 1024, None)]
+    """
+    if latent := config.get("kv_lora_rank"):
+        numbers = latent + config["qk_rope_head_dim"] + config.get("index_head_dim", 0)
+        return [("full", config["num_hidden_layers"], numbers, None)]
+    n, g, h = (config[x] for x in ("num_attention_heads", "num_key_value_heads", "head_dim"))
+    g_full = config["num_global_key_value_heads"] if config.get("attention_k_eq_v") else g
+    full = ("full", 1, 2 * g_full * config.get("global_head_dim", h), None)
+    rows = {
+        "sliding_attention": ("window", 1, 2 * g * h, config.get("sliding_window")),
+        "full_attention": full,
+        0: ("state", 1, n * h * h, None),
+        1: full,
+    }
+    kinds = config.get("layer_types") or config["attn_type_list"]
+    shared = config.get("num_kv_shared_layers", 0)
+    return [rows[kind] for kind in kinds[: len(kinds) - shared]]
+
+
+def quantize(x, bits):
+    """x in whole numbers of so many bits, and a scale for each row: (…, h) → int8 (…, h), (…, 1).
+
+    >>> integers, scales = quantize(torch.tensor([[0.25, -0.875, 0.4]]), bits=4)
+    >>> integers, scales
+    (tensor([[ 2, -7,  3]], dtype=torch.int8), tensor([[0.1250]]))
+    """
+    most = 2 ** (bits - 1) - 1
+    largest = x.abs().amax(dim=-1, keepdim=True)
+    scales = torch.where(largest == 0, 1, largest / most)  # a row of zeros divides by no zero
+    steps = (x / scales).round().clamp(-most, most)  # in half precision scales are rounded, too
+    return steps.to(torch.int8), scales

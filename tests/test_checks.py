@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from test_checks_10 import STYLES as LATENT
+from test_checks_11 import STYLES as FACTORS
 
 from course_utils import checks, cost
 from course_utils.checks import lesson_06, lesson_07
@@ -891,7 +892,10 @@ def test_good_styles_of_later_lessons_pass(name, style):
 
 
 def test_every_exercise_of_the_later_lessons_has_other_good_styles():
-    assert set(GOOD) | set(LATENT) == set(exercises()) - {"00.group_size", "01.attention"}
+    assert set(GOOD) | set(LATENT) | set(FACTORS) == set(exercises()) - {
+        "00.group_size",
+        "01.attention",
+    }
 
 
 MQA, GQA = "05.multi_query_attention", "06.grouped_query_attention"

@@ -170,7 +170,7 @@ def test_from_a_wheel_the_copies_are_the_same_but_for_links_that_would_lead_nowh
     folder, installed
 ):
     run = command(installed)
-    assert (run.returncode, run.stderr) == (0, "") and "11 lessons are now in ~/mine" in run.stdout
+    assert (run.returncode, run.stderr) == (0, "") and "12 lessons are now in ~/mine" in run.stdout
     for path in PATHS:
         mine = read(folder / path.name)
         assert [x.source for x in code(mine)] == [x.source for x in code(read(path))]

@@ -207,6 +207,7 @@ def given(b, g, n, t, s, h, d):
         "08.kv_heads": lambda: (COUNTED[d % len(COUNTED)],),
         "09.step_time": lambda: (s * 10**9, d * 10**12, n, h),
         "09.tokens_per_second": lambda: (model, d * 10**6, b, s * 10**3, g, n / 1000, t),
+        "11.quantize": lambda: (draw(b, g, s, h), 2 + d % 7),
     }
 
 

@@ -106,7 +106,7 @@ def test_a_copy_opens_is_written_in_and_the_course_is_updated_under_it(browser, 
     mine = clone / "my_lessons"
     first = mine / "00_start_here.ipynb"
     with make_lab(clone) as (url, said), new_page(browser) as page:
-        assert "11 lessons are now in my_lessons, yours to write in." in said
+        assert "12 lessons are now in my_lessons, yours to write in." in said
         open_address(page, url, "my_lessons/00_start_here.ipynb")
         assert page.locator(".jp-OutputArea-output").count() == 0
         i, cell = exercise_in(first)
