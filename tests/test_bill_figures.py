@@ -167,7 +167,8 @@ def test_zones_are_what_so_many_layers_can_pass_on(window, ends):
     assert above.get_xticks().tolist() == [(a + b) / 2 for a, b in zones]
     means = [fmean(fmean(WINDOWED[i]) for i in range(a, b + 1)) for a, b in zones]
     one, two, three, four, beyond = (f"{x:.2f}".removeprefix("0") for x in means)
-    title = f"Window {window}: {one} right by one layer, {two}, {three}, {four} by more, {beyond} beyond"
+    each = f"by 1 {one}, by 2 {two}, by 3 {three}, by 4 {four}; beyond {beyond}"
+    title = f"Window {window}: right by layers working together, {each}"
     assert axes.get_title(loc="left") == title and title in figure.alt
     lines = {x.get_label(): x.get_xydata().tolist() for x in axes.lines}
     for label, of in ANSWERS.items():

@@ -186,10 +186,10 @@ WRONG_BITS = {
         (x / (s := x.abs().amax(-2, keepdim=True) / (2 ** (bits - 1) - 1)).where(s != 0, 1)).round().char(),
         s.where(s != 0, 1),
     ),
-    "truncated, not rounded": lambda x, bits: (
+    "truncation, not rounding": lambda x, bits: (
         (x / (s := ladder.quantize(x, bits)[1])).to(torch.int8), s
     ),
-    "a row of zeros divides by zero": lambda x, bits: (
+    "a division by zero in a row of zeros": lambda x, bits: (
         (x / (s := x.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1))).round().char(), s
     ),
     "only the integers": lambda x, bits: clamped(x, bits)[0],

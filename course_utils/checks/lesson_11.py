@@ -755,7 +755,7 @@ def another_shape(random, row):
 
 
 def rounding(fn, x, bits):
-    """What fn gives, and the numbers that these stand for; any scale will do for a row of zeros."""
+    """What fn gives; for a row of zeros any scale will do that one can divide by."""
     got = fn(x.clone(), bits)
     if not isinstance(got, tuple | list) or len(got) != 2:
         return got
@@ -765,7 +765,7 @@ def rounding(fn, x, bits):
         return got
     empty = (x == 0).all(dim=-1, keepdim=True) & scales.isfinite() & (scales > 0)
     scales = torch.where(empty, torch.ones_like(scales), scales)
-    return integers, scales, library.dequantize(integers, scales)
+    return integers, scales
 
 
 def most_of(bits):
@@ -836,7 +836,7 @@ BITS_MISTAKES = {
         stepping(lambda x, bits: x.abs().max()),
         f"A row of small numbers gets few of the levels then, or none. {SHARE}",
     ),
-    "the sign of the largest not taken away": Mistake(
+    "the largest taken with its sign": Mistake(
         stepping(lambda x, bits: x.amax(-1, keepdim=True)),
         "In some rows the number farthest from 0 is negative: abs() first, then amax.",
     ),
@@ -872,23 +872,23 @@ BITS_MISTAKES = {
     "half of bits in place of 2 to their power": Mistake(
         stepping(most=lambda bits: bits - 1), "With bits bits one tells 2**bits things apart."
     ),
-    "truncated, not rounded": Mistake(
+    "truncation, not rounding": Mistake(
         stepping(whole=torch.trunc),
         ".to(torch.int8) cuts off what is behind the point, and 2.9 becomes 2: round() first, or "
         "all numbers shrink.",
     ),
-    "rounded down": Mistake(
+    "rounding down": Mistake(
         stepping(whole=torch.floor),
         "floor takes the level below, // as well: all numbers move down, by half a step on "
         "average. round() takes the nearest.",
     ),
-    "rounded up": Mistake(stepping(whole=torch.ceil), "round() takes the nearest level."),
-    "a row of zeros divides by zero": Mistake(
+    "rounding up": Mistake(stepping(whole=torch.ceil), "round() takes the nearest level."),
+    "a division by zero in a row of zeros": Mistake(
         stepping(zeros=lambda x: x),
         "One row is all zeros: its largest is 0, its scale too, and 0 / 0 is no number. What it "
         "turns into as an integer depends on the processor. Take 1 for that scale.",
     ),
-    "a row of zeros divides by zero, left as floats": Mistake(
+    "a division by zero in a row of zeros, left as floats": Mistake(
         stepping(zeros=lambda x: x, to=lambda x: x),
         "One row is all zeros: its largest is 0, its scale too, and 0 / 0 is no number. Take 1 for "
         "that scale; then to(torch.int8).",
@@ -912,6 +912,13 @@ BITS_MISTAKES = {
         stepping(give=lambda integers, scales: (integers, 1 / scales)),
         "integers · scales must be about x again: return what you divided by, not what you "
         "multiplied with.",
+    ),
+    "the scale upside down, and divided by": Mistake(
+        stepping(
+            lambda x, bits: most_of(bits) / size_of_rows(x, bits).clamp(min=1e-9), lambda bits: 1
+        ),
+        "A step is the largest over the highest level, not the other way round: then x / step is "
+        "at most that level.",
     ),
     "the largest in place of the scale": Mistake(
         lambda x, bits: (library.quantize(x, bits)[0], size_of_rows(x, bits)),
@@ -990,7 +997,7 @@ EXERCISES = {
             of_shape(2, 3, 4, 5, bits=8, zeros=True),
             of_shape(1, 2, 6, 5, bits=4, dtype=torch.bfloat16),
         ),
-        returns=("integers", "scales", "integers · scales"),
+        returns=("integers", "scales"),
         mistakes=BITS_MISTAKES,
         hints=(
             "Which number of a row is farthest from 0? It becomes the highest or the lowest level.",

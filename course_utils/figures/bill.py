@@ -221,7 +221,7 @@ def levers(bills, what):
         axes.text(n_bytes / 1e9, y, f" {gb(n_bytes)}{times}", va="center")
         axes.text(-0.25, y, letter, ha="right", va="center", fontweight="bold", fontsize=14)
         axes.text(-1.6 - 0.25, y, what, ha="right", va="center")
-    axes.set(yticks=[], xlim=(0, 1.1 * base / 1e9), xlabel="GB")
+    axes.set(yticks=[], xlim=(0, 1.13 * base / 1e9), xlabel="GB")
     axes.invert_yaxis()
     figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -25,10 +25,9 @@ def by_distance(right, window, n_layers, chance):
         label: [digits(fmean(fmean(of[i]) for i in range(a, b + 1))) for a, b in zones]
         for label, of in right.items()
     }
-    one, *passed, beyond = next(iter(means.values()))
-    title = (
-        f"Window {window}: {one} right by one layer, {', '.join(passed)} by more, {beyond} beyond"
-    )
+    *by, beyond = next(iter(means.values()))
+    each = ", ".join(f"by {k} {x}" for k, x in enumerate(by, 1))
+    title = f"Window {window}: right by layers working together, {each}; beyond {beyond}"
     named = [*map(str, range(1, n_layers + 1)), "beyond"]
     said = "; ".join(
         f"{label}: " + ", ".join(f"{zone} {x}" for zone, x in zip(named, of, strict=True))

@@ -37,7 +37,7 @@ def rungs(lessons, title, alt):
 
     The states are "passed", "trying" and "not begun".
     """
-    figure, axes = sheet(9.6, 0.55 * len(lessons) + 0.6, alt)
+    figure, axes = sheet(9.6, 0.5 * len(lessons) + 0.6, alt)
     axes.set(ylim=(-0.7, len(lessons) + 0.4))
     axes.text(0.15, len(lessons) - 0.1, title, fontsize=14, fontweight="bold")
     for x in (0.75, 9.45):  # the rails

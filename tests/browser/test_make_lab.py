@@ -123,7 +123,7 @@ def test_a_copy_opens_is_written_in_and_the_course_is_updated_under_it(browser, 
         assert saved.cells[i].metadata == cell.metadata and cell.metadata.course.stub
         update(clone, "00_start_here", "02_causal_attention")
         shown = run_cell(page, 4)  # environment.report()
-        assert "11 of yours in my_lessons" in shown and "lessons 00 and 02 are newer" in shown
+        assert "12 of yours in my_lessons" in shown and "lessons 00 and 02 are newer" in shown
         page.get_by_role("link", name="Self-attention", exact=True).click()
         wait_for_notebook(page, "my_lessons/01_self_attention.ipynb")
     assert "00.group_size" in (mine / "progress.json").read_text()
