@@ -245,6 +245,12 @@ def test_any_scale_will_do_for_a_row_of_zeros_but_0_and_what_is_no_number():
         assert not giving(scale).passed
 
 
+def test_who_passed_is_told_how_far_from_x_it_comes_back():
+    for style in (ladder.quantize, clamped, by_rows):
+        said = "Dequantized, integers · scales, none is more than 0.4 of a step from x."
+        assert examine(BITS, style).message.endswith(said)
+
+
 def test_no_number_of_a_probe_lies_near_the_middle_of_two_levels():
     """So that rounding x / scale and x · 7 / largest give the same."""
     for seed in range(50):

@@ -756,7 +756,7 @@ def another_shape(random, row):
 
 def rounding(fn, x, bits):
     """What fn gives; for a row of zeros any scale will do that one can divide by."""
-    got = fn(x.clone(), bits)
+    got = fn(x.detach(), bits)  # nobody trains through rounding
     if not isinstance(got, tuple | list) or len(got) != 2:
         return got
     integers, scales = got
@@ -766,6 +766,14 @@ def rounding(fn, x, bits):
     empty = (x == 0).all(dim=-1, keepdim=True) & scales.isfinite() & (scales > 0)
     scales = torch.where(empty, torch.ones_like(scales), scales)
     return integers, scales
+
+
+def steps_off(fn):
+    """A remark on how far from x the numbers are that an answer stands for."""
+    x, bits = numbers(2, 3, 5, bits=4)
+    integers, scales = fn(x, bits)
+    off = (library.dequantize(integers, scales) - x).abs() / scales
+    return f"Dequantized, integers · scales, none is more than {off.max():.1f} of a step from x."
 
 
 def most_of(bits):
@@ -1008,5 +1016,6 @@ EXERCISES = {
             "scale: torch.where.",
         ),
         play=rounding,
+        remark=steps_off,
     ),
 }
