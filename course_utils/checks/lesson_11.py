@@ -61,11 +61,6 @@ def least_of_all_turned(layers, n_tokens):
     return sum(row[2] * min(row[3], n_tokens) for row in layers)
 
 
-def least_by_name(layers, n_tokens):
-    """A dict of all kinds made for every layer, with min(n_tokens, None) among them."""
-    return [{"full": n_tokens, "window": min(n_tokens, row[3])} for row in layers]
-
-
 def in_bytes(layers, n_tokens):
     """A window of so many bytes."""
     return sum(

@@ -210,17 +210,17 @@ def levers(bills, what):
     (_, best), least = min(bills.items(), key=lambda item: item[1])
     title = f"{what}: {best} saves most, {two(base / least)} times"
     said = "; ".join(
-        f"{letter}, {what}: {gb(n)}" if letter else f"{what}: {gb(n)}"
-        for (letter, what), n in bills.items()
+        f"{letter}, {done}: {gb(n)}" if letter else f"{done}: {gb(n)}"
+        for (letter, done), n in bills.items()
     )
     figure = Card(11, 1.1 + 0.52 * len(bills), f"A bar for each lever, in GB. {title}. {said}.")
     axes = figure.subplots()
-    for y, ((letter, what), n_bytes) in enumerate(bills.items()):
+    for y, ((letter, done), n_bytes) in enumerate(bills.items()):
         axes.barh(y, n_bytes / 1e9, 0.62, color=KEY if letter else LIGHT)
         times = "" if n_bytes == base else f", {two(base / n_bytes)}× less"
         axes.text(n_bytes / 1e9, y, f" {gb(n_bytes)}{times}", va="center")
         axes.text(-0.25, y, letter, ha="right", va="center", fontweight="bold", fontsize=14)
-        axes.text(-1.6 - 0.25, y, what, ha="right", va="center")
+        axes.text(-1.85, y, done, ha="right", va="center")
     axes.set(yticks=[], xlim=(0, 1.13 * base / 1e9), xlabel="GB")
     axes.invert_yaxis()
     figure.suptitle(title, x=0.01, ha="left")

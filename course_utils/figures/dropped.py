@@ -14,8 +14,8 @@ WAYS = STYLES[0], STYLES[1], STYLES[3]  # green is for values
 def by_distance(right, window, n_layers, chance):
     """The share of right answers against how many rows back the answer lies.
 
-    right {label: {distance: shares, one a seed}}, the first with this window in all n_layers. So
-    far back as the k-th time window - 1 rows, k layers must pass on what they see.
+    right {label: {distance: shares, one a seed}}, the first with this window in all n_layers.
+    Behind them bands of window - 1 rows, each one layer farther: so many must work together.
     """
     first, *_ = right.values()
     far = list(first)
