@@ -3,7 +3,7 @@
 import torch
 
 from course_utils import bits as library
-from course_utils.checks.draws import Call, drawing, given
+from course_utils.checks.draws import drawing, given, redrawable
 from course_utils.checks.engine import Exercise, Mistake
 from course_utils.geometry import Geometry, from_config
 from course_utils.ladder import cache_bytes, layers_of
@@ -199,13 +199,8 @@ BYTES_MISTAKES = {
 
 
 def stack(*layers, n_tokens):
-    """The Call of a probe: layers as cache_bytes takes them, and tokens."""
-    return Call(as_given, (list(layers), n_tokens), another_stack)
-
-
-def as_given(layers, n_tokens, seed=0):
-    """A probe that is what it is made from."""
-    return layers, n_tokens
+    """A probe: layers as cache_bytes takes them, and tokens."""
+    return given(list(layers), n_tokens)
 
 
 def another_stack(random, row):
@@ -360,6 +355,18 @@ def as_listed(config):
     return [(kind, 1, 1, None) for kind in kinds]
 
 
+def as_full(c, kind, numbers, window):
+    """A window forgotten."""
+    return ("full" if kind == "window" else kind), numbers, None
+
+
+def as_window(c, kind, numbers, window):
+    """A full layer with the window of its file, if that has one."""
+    if kind == "full" and c.get("sliding_window"):
+        return "window", numbers, c["sliding_window"]
+    return kind, numbers, window
+
+
 def state_of(c):
     """n · h · h."""
     return c["num_attention_heads"] * c["head_dim"] ** 2
@@ -373,28 +380,16 @@ TOKENS_READ = (
 
 FILE_MISTAKES = {
     "every layer full": Mistake(
-        each(lambda c, kind, numbers, w: ("full" if kind == "window" else kind, numbers, None)),
+        each(as_full),
         "layer_types has two kinds: sliding_attention keeps the last sliding_window tokens only.",
     ),
     "the window on every layer": Mistake(
-        each(
-            lambda c, kind, numbers, w: (
-                ("window", numbers, c["sliding_window"])
-                if kind == "full" and c.get("sliding_window")
-                else (kind, numbers, w)
-            )
-        ),
+        each(as_window),
         "sliding_window is the window of those layers that layer_types calls sliding_attention. "
         "The others keep all tokens.",
     ),
     "the two kinds turned round": Mistake(
-        each(
-            lambda c, kind, numbers, w: (
-                ("window", numbers, c["sliding_window"])
-                if kind == "full" and c.get("sliding_window")
-                else ("full" if kind == "window" else kind, numbers, None)
-            )
-        ),
+        each(lambda c, kind, *of: (as_full if kind == "window" else as_window)(c, kind, *of)),
         "sliding_attention is the one with a window, full_attention the one without.",
     ),
     "shared layers counted again": Mistake(
@@ -711,7 +706,15 @@ def resized_file(random, config):
 # Fewer bits
 
 
-def numbers(*shape, bits, zeros=False, dtype=torch.float32, seed=0):
+def another_shape(random, row):
+    """Other sizes; what is 1 stays 1."""
+    shape, *others = row
+    sizes = random.sample(range(3, 10), len(shape))
+    return tuple(new if x > 1 else x for x, new in zip(shape, sizes, strict=True)), *others
+
+
+@redrawable(another_shape)
+def numbers(shape, bits, zeros, dtype=torch.float32, seed=0):
     """x and bits: rows of different sizes, none of whose numbers lies halfway between two levels.
 
     In the first row the largest is negative; with zeros, the last one has nothing else.
@@ -733,22 +736,6 @@ def numbers(*shape, bits, zeros=False, dtype=torch.float32, seed=0):
     return rows.view(shape).to(dtype), bits
 
 
-def of_shape(*shape, bits, zeros=False, dtype=torch.float32):
-    """The Call of a probe."""
-    return Call(shaped, (shape, bits, zeros, dtype), another_shape)
-
-
-def shaped(shape, bits, zeros, dtype, seed=0):
-    return numbers(*shape, bits=bits, zeros=zeros, dtype=dtype, seed=seed)
-
-
-def another_shape(random, row):
-    """Other sizes; what is 1 stays 1."""
-    shape, *others = row
-    sizes = random.sample(range(3, 10), len(shape))
-    return tuple(new if x > 1 else x for x, new in zip(shape, sizes, strict=True)), *others
-
-
 def rounding(fn, x, bits):
     """What fn gives; for a row of zeros any scale will do that one can divide by."""
     got = fn(x.detach(), bits)  # nobody trains through rounding
@@ -765,7 +752,7 @@ def rounding(fn, x, bits):
 
 def steps_off(fn):
     """A remark on how far from x the numbers are that an answer stands for."""
-    x, bits = numbers(2, 3, 5, bits=4)
+    x, bits = numbers((2, 3, 5), 4, zeros=False).made()
     integers, scales = fn(x, bits)
     off = (library.dequantize(integers, scales) - x).abs() / scales
     return f"Dequantized, integers · scales, none is more than {off.max():.1f} of a step from x."
@@ -958,6 +945,7 @@ EXERCISES = {
             stack(("window", 4, 8, 6), ("state", 2, 90, None), ("shared", 3, 7, None), n_tokens=8),
             stack(("full", 10, 4096, None), ("window", 52, 4096, 1024), n_tokens=131_072),
             stack(("state", 36, 557_056, None), ("full", 12, 1024, None), n_tokens=0),
+            other=another_stack,
         ),
         returns=("bytes",),
         mistakes=BYTES_MISTAKES,
@@ -992,13 +980,13 @@ EXERCISES = {
         reference=library.quantize,
         more="also shares scales along other axes, and refuses what does not fit int8",
         **drawing(
-            of_shape(2, 3, bits=4),
-            of_shape(1, 2, 3, 5, bits=4),
-            of_shape(2, 3, 5, 6, bits=8, dtype=torch.float64),
-            of_shape(1, 3, 4, 7, bits=3, zeros=True),
-            of_shape(2, 1, 5, 4, bits=2),
-            of_shape(2, 3, 4, 5, bits=8, zeros=True),
-            of_shape(1, 2, 6, 5, bits=4, dtype=torch.bfloat16),
+            numbers((2, 3), 4, zeros=False),
+            numbers((1, 2, 3, 5), 4, zeros=False),
+            numbers((2, 3, 5, 6), 8, zeros=False, dtype=torch.float64),
+            numbers((1, 3, 4, 7), 3, zeros=True),
+            numbers((2, 1, 5, 4), 2, zeros=False),
+            numbers((2, 3, 4, 5), 8, zeros=True),
+            numbers((1, 2, 6, 5), 4, zeros=False, dtype=torch.bfloat16),
         ),
         returns=("integers", "scales"),
         mistakes=BITS_MISTAKES,
