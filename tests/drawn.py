@@ -1,7 +1,10 @@
 """What the tests of figures share: what a figure says, is given and shows, and that it keeps still."""
 
+import itertools
+
 import pandas as pd
 import torch
+from matplotlib.text import Text
 
 from course_utils import figures
 
@@ -25,6 +28,25 @@ def assert_nothing_is_cut_off(figure):
     drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert drawn.x0 > -0.03 and drawn.y0 > -0.03
     assert drawn.x1 < width + 0.03 and drawn.y1 < height + 0.03
+
+
+def assert_legible_inside_and_apart(figure):
+    """Text of 11 points or more, none cut off or over another, as wide as a lesson at most."""
+    figure.draw_without_rendering()
+    outside = [
+        label
+        for axes in figure.axes
+        for label in axes.get_yticklabels()
+        if not axes.get_ylim()[0] <= label.get_position()[1] <= axes.get_ylim()[1]
+    ]  # matplotlib draws none of these
+    texts = [x for x in figure.findobj(Text) if x.get_visible() and x not in outside]
+    assert min(x.get_fontsize() for x in texts) >= 11
+    assert_nothing_is_cut_off(figure)
+    assert figure.get_figwidth() <= 11
+    boxes = [
+        Text.get_window_extent(x) for x in texts if x.get_text().strip()
+    ]  # of an annotation without its line
+    assert not [1 for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
 
 
 def assert_only_what_changes_moves(frames):

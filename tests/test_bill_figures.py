@@ -7,9 +7,13 @@ from statistics import fmean
 
 import pytest
 import torch
-from drawn import assert_nothing_is_cut_off, assert_only_what_changes_moves, plain, words
+from drawn import (
+    assert_legible_inside_and_apart,
+    assert_only_what_changes_moves,
+    plain,
+    words,
+)
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 
 from course_utils import figures
 from course_utils.figures.bill import LINES, TOKENS, keeps
@@ -47,23 +51,8 @@ def draw(name):
 @pytest.mark.parametrize("name", FIGURES)
 def test_its_text_is_legible_inside_and_apart_and_what_it_is_given_is_left(name):
     given = copy.deepcopy(FIGURES[name])
-    figure = getattr(figures, name.split()[0])(*given)
-    figure.draw_without_rendering()
+    assert_legible_inside_and_apart(getattr(figures, name.split()[0])(*given))
     assert plain(given) == plain(FIGURES[name])
-    texts = [x for x in figure.findobj(Text) if x.get_visible() and x.get_text().strip()]
-    ticks = {
-        label
-        for axes in figure.axes
-        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim()))
-        for x, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=False)
-        if not min(low, high) <= x <= max(low, high)
-    }  # matplotlib draws none of these
-    texts = [x for x in texts if x not in ticks]
-    assert min(x.get_fontsize() for x in texts) >= 11
-    assert_nothing_is_cut_off(figure)
-    assert figure.get_figwidth() <= 11
-    boxes = [Text.get_window_extent(x) for x in texts]
-    assert not [1 for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
 
 
 @pytest.mark.parametrize("kind", ["layer_bills", "by_distance", "fewer_bits", "common_beginning"])

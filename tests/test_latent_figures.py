@@ -5,10 +5,14 @@ import itertools
 from statistics import fmean
 
 import pytest
-from drawn import assert_nothing_is_cut_off, assert_only_what_changes_moves, plain, words
+from drawn import (
+    assert_legible_inside_and_apart,
+    assert_only_what_changes_moves,
+    plain,
+    words,
+)
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 
 from course_utils import figures
 from course_utils.experiments.results import Machine
@@ -60,23 +64,8 @@ def draw(name):
 @pytest.mark.parametrize("name", FIGURES)
 def test_its_text_is_legible_inside_and_apart_and_what_it_is_given_is_left(name):
     given = copy.deepcopy(FIGURES[name])
-    figure = getattr(figures, name.split()[0])(*given)
-    figure.draw_without_rendering()
+    assert_legible_inside_and_apart(getattr(figures, name.split()[0])(*given))
     assert plain(given) == plain(FIGURES[name])
-    outside = [
-        label
-        for axes in figure.axes
-        for label in axes.get_yticklabels()
-        if not axes.get_ylim()[0] <= label.get_position()[1] <= axes.get_ylim()[1]
-    ]  # matplotlib draws none of these
-    texts = [x for x in figure.findobj(Text) if x.get_visible() and x not in outside]
-    assert min(x.get_fontsize() for x in texts) >= 11
-    assert_nothing_is_cut_off(figure)
-    assert figure.get_figwidth() <= 11
-    boxes = [
-        Text.get_window_extent(x) for x in texts if x.get_text().strip()
-    ]  # of an annotation without its line
-    assert not [1 for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
 
 
 @pytest.mark.parametrize(
