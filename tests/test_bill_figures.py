@@ -3,6 +3,7 @@
 import copy
 import itertools
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 
 import pytest
@@ -16,6 +17,7 @@ from drawn import (
 from matplotlib.patches import Rectangle
 
 from course_utils import figures
+from course_utils.experiments import results
 from course_utils.figures.bill import LINES, TOKENS, keeps
 from course_utils.geometry import model
 from course_utils.layers import Layers
@@ -34,10 +36,17 @@ BITS = {"keys": SHARES, "values": {way: {b: [1, 0.96] for b in of} for way, of i
 BILLS = {("", "as it is"): 17.2e9, ("2", "one tensor is key and value"): 8.6e9,
          ("s", "a window of 1,024 in 27 layers"): 2.8e9, ("bits", "4 bits, with scales"): 4.43e9}  # fmt: skip
 
+
+def measured(window):
+    """What the lesson draws."""
+    return dict(zip(ANSWERS, map(partial(results.by_distance, window), (0, 4)), strict=True))
+
+
 FIGURES = {
     **{f"layer_bills {s} {name}": (model(name), s) for name in SOME for s in (1024, 2**20)},
     "bills": (TEN, "One of ten bills goes from place 3 to place 6", "gpt-oss-120b"),
     **{f"by_distance {w}": (ANSWERS, w, 4, 1 / 16) for w in (4, 8, 16)},
+    **{f"by_distance {w} measured": (measured(w), w, 4, 1 / 16) for w in (4, 8, 16)},
     **{f"fewer_bits {b}": (ROWS, ROWS.round(), b, BITS) for b in (8, 4, 2)},
     **{f"common_beginning {p}": (64, p, 1024, 131_072, 70) for p in (0, 1024, 7168)},
     "levers": (BILLS, "Llama-3 8B's sizes, 9 tokens"),
@@ -156,8 +165,8 @@ def test_zones_are_what_so_many_layers_can_pass_on(window, ends):
     assert above.get_xticks().tolist() == [(a + b) / 2 for a, b in zones]
     means = [fmean(fmean(WINDOWED[i]) for i in range(a, b + 1)) for a, b in zones]
     one, two, three, four, beyond = (f"{x:.2f}".removeprefix("0") for x in means)
-    each = f"by 1 {one}, by 2 {two}, by 3 {three}, by 4 {four}; beyond {beyond}"
-    title = f"Window {window}: right by layers working together, {each}"
+    each = f"by 1 layer {one}, by 2 {two}, by 3 {three}, by 4 {four}; beyond {beyond}"
+    title = f"Window {window}: right {each}"
     assert axes.get_title(loc="left") == title and title in figure.alt
     lines = {x.get_label(): x.get_xydata().tolist() for x in axes.lines}
     for label, of in ANSWERS.items():

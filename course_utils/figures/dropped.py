@@ -25,9 +25,9 @@ def by_distance(right, window, n_layers, chance):
         label: [digits(fmean(fmean(of[i]) for i in range(a, b + 1))) for a, b in zones]
         for label, of in right.items()
     }
-    *by, beyond = next(iter(means.values()))
-    each = ", ".join(f"by {k} {x}" for k, x in enumerate(by, 1))
-    title = f"Window {window}: right by layers working together, {each}; beyond {beyond}"
+    one, *more, beyond = next(iter(means.values()))
+    others = ", ".join(f"by {k} {x}" for k, x in enumerate(more, 2))
+    title = f"Window {window}: right by 1 layer {one}, {others}; beyond {beyond}"
     named = [*map(str, range(1, n_layers + 1)), "beyond"]
     said = "; ".join(
         f"{label}: " + ", ".join(f"{zone} {x}" for zone, x in zip(named, of, strict=True))
