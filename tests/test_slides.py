@@ -10,6 +10,7 @@ from lessons import PATHS, code, read
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course_utils.figures import WIDGET
+from makers import alive
 from makers.slides import __main__ as slides
 from makers.slides import live
 from makers.slides.deck import deck
@@ -114,7 +115,7 @@ def test_an_exercise_is_shown_without_what_it_has_put_out():
 
 
 def test_formulas_are_drawn_by_the_browser_alone():
-    drawn = slides.formulas(r"So $\sqrt h$ and $$\frac{a}{b}$$")
+    drawn = alive.formulas(r"So $\sqrt h$ and $$\frac{a}{b}$$")
     assert drawn.count("<math") == 2 and "$" not in drawn
     assert "<msqrt><mi>h</mi></msqrt>" in drawn and 'display="block"' in drawn
 
@@ -122,13 +123,13 @@ def test_formulas_are_drawn_by_the_browser_alone():
 @lesson
 def test_every_formula_of_a_lesson_is_drawn(name):
     texts = [cell.source for cell in LESSONS[name].cells if cell.cell_type == "markdown"]
-    assert not [text for text in texts if "$" in slides.drawn(text)]
+    assert not [text for text in texts if "$" in alive.drawn(text)]
 
 
 def test_code_and_prices_are_no_formulas():
     text = "`a = b`, `$c$`, $5 and $6, $7-$8, a $ sign.\n\n```\na = b + $c$\n```"
-    assert slides.drawn(text) == text
-    assert "<math" in slides.drawn(f"{text} $c$")
+    assert alive.drawn(text) == text
+    assert "<math" in alive.drawn(f"{text} $c$")
 
 
 @lesson
@@ -166,7 +167,7 @@ def test_what_a_lesson_says_does_not_end_the_parts_of_its_page():
     )
 
     state = {"_esm": HOSTILE, "label": HOSTILE}
-    notebook.metadata.widgets = {slides.STATE: {"state": {"m": {"state": state}}}}
+    notebook.metadata.widgets = {alive.STATE: {"state": {"m": {"state": state}}}}
     page = slides.page(notebook)
     assert re.findall(tags, page) == re.findall(tags, plain)
     assert json.loads(re.search(r'id="widgets">(.*?)</script>', page)[1]) == {"m": state}

@@ -11,26 +11,22 @@ import os
 import re
 import sys
 from copy import deepcopy
-from functools import partial, reduce
 from html import escape
-from operator import getitem
 from pathlib import Path
 
 import nbformat
 import sphinx_revealjs
-from latex2mathml.converter import convert
-from nbclient import NotebookClient
 from nbconvert import SlidesExporter
 from nbformat.v4 import new_output
 from pygments.formatters import HtmlFormatter
 
 from course_utils.checks.quiz import pages
-from course_utils.figures import WIDGET
-from makers.slides.deck import ROOT, deck, lessons, marks
+from makers.alive import drawn, run, states, taken
+from makers.lessons import ROOT, lessons, title
+from makers.slides.deck import deck, marks
 
 HERE = Path(__file__).parent
 REVEAL = Path(sphinx_revealjs.__file__).parent / "_static" / "revealjs"
-STATE = "application/vnd.jupyter.widget-state+json"
 
 
 def main(*numbers, folder=ROOT / "slides"):
@@ -46,31 +42,15 @@ def main(*numbers, folder=ROOT / "slides"):
     print(f"Open {os.path.relpath(folder / 'index.html')} in a browser.")
 
 
-def run(notebook, folder):
-    """The notebook, run offline, with the state of its widgets."""
-    environment = os.environ | {"COURSE_PROGRESS": "off", "HF_HUB_OFFLINE": "1"}
-    environment.pop("COURSE_OUTPUTS", None)
-    client = NotebookClient(
-        notebook,
-        timeout=600,
-        coalesce_streams=True,
-        extra_arguments=["--log-level=40"],  # errors only
-        resources={"metadata": {"path": folder}},
-    )
-    client.execute(env=environment)
-    return notebook
-
-
 def page(notebook):
     """The HTML page of a lesson that was run."""
-    models = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
-    slides, widgets = deck(notebook), {}
-    slides.cells = [shown for cell in slides.cells for shown in prepared(cell, models, widgets)]
+    slides, own, widgets = deck(notebook), states(notebook), {}
+    slides.cells = [shown for cell in slides.cells for shown in prepared(cell, own, widgets)]
     own = {
         "title": title(notebook),
         "css": reveal("dist/reset.css", "dist/reveal.css") + read("page.css") + colours(),
         "reveal": reveal("dist/reveal.js", "plugin/notes/notes.js", "plugin/zoom/zoom.js"),
-        "js": read("host.js") + read("page.js"),
+        "js": read("../alive.js") + read("page.js"),
         "widgets": json.dumps(widgets).replace("<", r"\u003c"),
     }
     exporter = SlidesExporter(template_file=str(HERE / "page.html.j2"))
@@ -79,7 +59,7 @@ def page(notebook):
     return exporter.from_notebook_node(slides, resources={"slides": own})[0]
 
 
-def prepared(cell, models, widgets):
+def prepared(cell, own, widgets):
     """The cells that a page has for one of a deck's; `widgets` takes the state of its controls."""
     if cell.cell_type == "markdown":
         cell.source = drawn(cell.source).replace(".ipynb)", ".html)")
@@ -87,7 +67,7 @@ def prepared(cell, models, widgets):
     folded = cell.metadata.jupyter
     cell.metadata.transient = {"remove_source": folded.source_hidden}
     outputs = [] if folded.outputs_hidden else cell.outputs
-    cell.outputs = [alive(output, models, widgets) for output in outputs]
+    cell.outputs = [alive(output, own, widgets) for output in outputs]
     if quiz := re.fullmatch(r'checks\.quiz\("(\d\d)"\)', cell.source):
         cell.outputs = [
             new_output("display_data", {"text/html": html, "text/plain": text})
@@ -107,47 +87,12 @@ def alone(cell, i):
     return one
 
 
-def alive(output, models, widgets):
-    """An output whose control, if it is one of ours, lives in the page.
-
-    Jupyter's own controls ask the kernel: of them the page shows the words they have as well.
-    That an exercise has not passed yet is nothing to say on a wall.
-    """
-    if "text" in output:
-        output.text = re.sub(r".*: the library's \(yours has.*\)\n", "", output.text)
-    data = output.get("data", {})
-    name = data.pop(WIDGET, {}).get("model_id")
-    if "_esm" in models.get(name, {}).get("state", {}):
-        widgets[name] = models[name]["state"]
-        for buffer in models[name].get("buffers", []):
-            *path, last = buffer["path"]
-            reduce(getitem, path, widgets[name])[last] = {"base64": buffer["data"]}
+def alive(output, own, shown):
+    """An output whose control, if it is one of ours, lives in the page; `shown` takes its state."""
+    if (name := taken(output)) in own:
+        shown[name] = own[name]
         output.data = {"text/html": f'<div class="control" data-name="{name}"></div>'}
     return output
-
-
-def drawn(source):
-    """A text as its page has it; what stands in ` or ``` is code, and stays as it is."""
-    parts = re.split("(`+[^`]+`+)", source)
-    return "".join(x if i % 2 else unbroken(formulas(x)) for i, x in enumerate(parts))
-
-
-def formulas(source):
-    """A text whose formulas, in $ or $$, are MathML: a browser draws that without a script.
-
-    As in Pandoc no formula begins or ends with a space, or ends before a digit: that is a price.
-    """
-    for signs, display in ((r"\$\$", "block"), (r"\$", "inline")):
-        between = rf"{signs}(?! )([^$]+)(?<! ){signs}(?!\d)"
-        draw = partial(convert, display=display)
-        source = re.sub(between, lambda found, draw=draw: draw(found[1]), source)
-    return source
-
-
-def unbroken(source):
-    """A text in which no line ends inside "g = 32", "2 · n" or "26 %"."""
-    source = re.sub(r"(?<=\w) ([=·]) (?=\w)", "\u00a0\\1\u00a0", source)
-    return source.replace(" %", "\u00a0%")
 
 
 def colours():
@@ -156,10 +101,6 @@ def colours():
         HtmlFormatter(style=style).get_style_defs(f"{where} .highlight")
         for where, style in (("", "default"), (":root[data-theme=dark]", "github-dark"))
     )
-
-
-def title(notebook):
-    return re.match("# (.*)", notebook.cells[0].source)[1]
 
 
 def index(paths):

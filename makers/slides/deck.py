@@ -13,25 +13,13 @@ a screen needs stands in `course.slide`:
 """
 
 import re
-import sys
 from copy import deepcopy
 from itertools import groupby
-from pathlib import Path
 from types import SimpleNamespace
 
 from nbformat import from_dict
 
-ROOT = Path(__file__).parents[2]
-CONTROL = re.compile(r"^(guess|truth)\(|widgets\.", flags=re.M)
-
-
-def lessons(*numbers):
-    """The paths of these lessons, or of all; a number that none has ends the program."""
-    every = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-    for number in numbers:
-        if number not in every:
-            sys.exit(f"There is no lesson {number}; there are {', '.join(every)}.")
-    return [path for number, path in every.items() if not numbers or number in numbers]
+from makers.lessons import draws, is_exercise
 
 
 def deck(notebook):
@@ -91,12 +79,8 @@ def like(cell, i, source, kind):
 
 def code(cell):
     """A cell of code with what its screen does not show folded away."""
-    tags = cell.metadata.get("tags", [])
-    is_exercise = any(tag.startswith("exercise:") for tag in tags)
-    data = [output.get("data", {}) for output in cell.outputs]
-    pictures = any("image/png" in x or "<img " in x.get("text/html", "") for x in data)
-    seen = pictures or CONTROL.search(cell.source)
-    show = marks(cell).show or ("code" if is_exercise else "output" if seen else "both")
+    usual = "code" if is_exercise(cell) else "output" if draws(cell) else "both"
+    show = marks(cell).show or usual
     folded = {"source_hidden": show in ("output", "each"), "outputs_hidden": show == "code"}
     cell.metadata.jupyter = folded
     return cell

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import nbformat
 
-from makers.slides.deck import ROOT, deck, lessons
+from makers.lessons import ROOT, lessons
+from makers.slides.deck import deck
 
 HOW = """\
 In JupyterLab: Run, Run All Cells. Then click the first cell and press Alt+R: the slides open

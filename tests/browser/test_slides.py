@@ -7,6 +7,7 @@ from lessons import PATHS, read
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from playwright.sync_api import expect
 
+from makers import alive
 from makers.slides import __main__ as slides
 
 from .lab import accessibility, new_page
@@ -42,7 +43,7 @@ ALL = """html, body, .reveal-viewport, .reveal, .slides, .slides section { displ
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_every_slide_fits_and_every_control_moves_by_keyboard(browser, tmp_path, path):
-    notebook = slides.run(read(path), path.parent)
+    notebook = alive.run(read(path), path.parent)
     file = tmp_path / f"{path.stem}.html"
     file.write_text(slides.page(notebook), encoding="utf-8")
     with new_page(browser) as page:
@@ -76,7 +77,7 @@ def three(tmp_path_factory):
     for cell in cells:
         cell.metadata.slideshow = {"slide_type": "slide"}
     file = folder / "three.html"
-    file.write_text(slides.page(slides.run(new_notebook(cells=cells), folder)), encoding="utf-8")
+    file.write_text(slides.page(alive.run(new_notebook(cells=cells), folder)), encoding="utf-8")
     return file.as_uri()
 
 
