@@ -16,7 +16,7 @@ from course_utils.widgets.calculator import Calculator, bill, read_config, shown
 
 V3 = "DeepSeek-V3 (671B)"
 START = {
-    "model": "Llama-3 8B", "l": 32, "n": 32, "g": 8, "h": 128, "b": 1, "s": 8192, "bytes": 2,
+    "model": "Llama-3 8B", "beside": "", "l": 32, "n": 32, "g": 8, "h": 128, "b": 1, "s": 8192, "bytes": 2,
     "weights": 16.06, "gpus": 1, "block": 1, "pages": "needed", "source": 1024,
 }  # fmt: skip
 
@@ -243,11 +243,32 @@ def test_a_model_sets_its_sizes_and_leaves_the_others(m):
     calculator.choose(**kept, model=m.name)
     sizes = {"l": m.n_layers, "n": m.n_heads, "g": m.n_kv_heads, "h": m.head_dim}
     weights = {"weights": 16.06 if m.name == "Llama-3 8B" else 0}
-    assert calculator.chosen == {"model": m.name} | kept | sizes | weights
+    assert calculator.chosen == {"model": m.name, "beside": ""} | kept | sizes | weights
     assert calculator.geometry == m
     assert m.max_context in calculator.controls["s"]["values"]
     for name in "lnh":
         assert calculator.chosen[name] in calculator.controls[name]["values"]
+
+
+def test_two_models_stand_beside_each_other_to_one_scale():
+    calculator = Calculator()
+    calculator.choose(beside="qwen3-0.6b", s=4096, b=2)
+    assert calculator.chosen["beside"] == "Qwen3-0.6B" and calculator.chosen["l"] == 32
+    llama, qwen = (model(name).kv_bytes(4096, 2) for name in ("Llama-3 8B", "Qwen3-0.6B"))
+    text = words(calculator.bill)
+    assert f"Llama-3 8B keeps {llama / qwen:.3g} × what Qwen3-0.6B does." in text
+    assert f"= {llama:,} bytes" in text and f"= {qwen:,} bytes" in text
+    assert text.count("less 16.06 GB of weights") == 1  # those of the other are not known
+    assert "Type the weights" not in text
+    # Bars in pixels, of 100: MHA of Llama's sizes is the longest; Qwen3's is 28/32 of 16/32 of it.
+    bars = [int(x) for x in re.findall(r"width: (\d+)px; height: 14px", calculator.bill)]
+    assert bars == [100, 25, 3, 44, 22, 3]
+    calculator.choose(model="Qwen3-0.6B")
+    assert "Qwen3-0.6B keeps as much as Qwen3-0.6B." in words(calculator.bill)
+    calculator.choose(beside="")
+    assert "keeps" not in words(calculator.bill)
+    with pytest.raises(KeyError, match="Qwen3"):
+        calculator.choose(beside="Qwen3-0.5B")
 
 
 @pytest.mark.parametrize("letter, value", [("l", 16), ("n", 64), ("g", 4), ("h", 64)])

@@ -25,6 +25,9 @@ function tokenBytes(layers, s, bytes) { // of the next one after s, on one GPU
   }, 0));
 }
 
+// Without windows, where pages are for all tokens.
+const paged = (layers, c) => c.pages === "all" ? layers.map((x) => ({ ...x, window: null })) : layers;
+
 // The same layers with g K/V heads, in place of a latent too.
 const heads = (m, g) => m.layers.map((x) => {
   if (x.latent) return { ...x, g, k: x.k || m.h, v: x.v || m.h, latent: 0 };
@@ -133,11 +136,26 @@ function looks({ g, latent, index, window, every }) {
 
 const UNWEIGHED = "How many users fit? Type the weights in GB: parameters · bytes (8 billion · 2 = 16).";
 
-// What stands on the card: [what comes before the words, the words, what follows], as HTML.
-function bill(m, c, facts) {
-  const paged = (layers) => c.pages === "all" ? layers.map((x) => ({ ...x, window: null })) : layers;
-  const layers = paged(m.layers);
-  const [total, user] = [kvBytes(layers, c), kvBytes(layers, c, 1)];
+// The bytes of a model's cache, and of those of the same sizes at both ends: [its own, MHA, MQA].
+const sizes = (m, c) => [m.layers, heads(m, m.n), heads(m, 1)].map((layers) => kvBytes(paged(layers, c), c));
+
+// How much more the one of two keeps.
+function versus(m, other, c) {
+  const [[x], [y]] = [sizes(m, c), sizes(other, c)];
+  if (x === y) return `${m.name} keeps as much as ${other.name}.`;
+  const [more, less] = x > y ? [m, other] : [other, m];
+  const [most, least] = [Math.max(x, y), Math.min(x, y)];
+  return least ? `${more.name} keeps ${number(most / least)} × what ${less.name} does.` : `${less.name} keeps nothing.`;
+}
+
+// What stands on a card: [what comes before the words, the words, what follows], as HTML. Bars are
+// to the scale of all models that stand beside each other, so that they can be compared.
+function bill(m, c, facts, beside) {
+  const layers = paged(m.layers, c);
+  const [total, mha, mqa] = sizes(m, c);
+  const user = kvBytes(layers, c, 1);
+  const all = beside.map((other) => sizes(other, c));
+  const [largest, longest] = [Math.max(...all.map(([own]) => own)), Math.max(...all.flat())];
   let above = `<b>${escape(m.name)}</b> · ${m.kind === "none" ? "no K/V heads" : m.kind}`;
   if (!layers.length) above += "<div>nothing is kept of a token</div>";
   if (layers.length === 1) {
@@ -149,23 +167,18 @@ function bill(m, c, facts) {
     const part = kvBytes([x], c);
     const share = total ? part / total : 0;
     below += `<div class="bill-kind">${kindWords(x)} <b>${gb(part)}</b> ·\u00a0<span>${Math.round(100 * share)}\u00a0%</span>`
-      + `${bar(share, looks(x))}<span>${numbers(x, c)} = ${whole(part)} bytes</span></div>`;
+      + `${bar(part / (largest || 1), looks(x))}<span>${numbers(x, c)} = ${whole(part)} bytes</span></div>`;
   }
   if (m.layers.some((x) => x.g || x.latent)) {
     const gs = new Set(m.layers.map((x) => x.g).filter(Boolean));
     let self = gs.size === 1 ? `this, g = ${[...gs][0]}` : "this";
     if (m.layers.some((x) => x.latent)) self = "this, a latent";
-    const sizes = [
-      [`MHA, g = ${m.n}`, kvBytes(paged(heads(m, m.n)), c)],
-      [self, total],
-      ["MQA, g = 1", kvBytes(paged(heads(m, 1)), c)],
-    ];
-    const longest = Math.max(...sizes.map(([, x]) => x));
+    const rows = [[`MHA, g = ${m.n}`, mha], [self, total], ["MQA, g = 1", mqa]];
     const times = (x) => x < total ? `÷ ${number(total / x)}` : `× ${number(x / total)}`;
-    below += table("bill-compared", ["same sizes", "to scale", "cache", "this cache"], sizes.map(([name, x]) =>
+    below += table("bill-compared", ["same sizes", "to scale", "cache", "this cache"], rows.map(([name, x]) =>
       [name, bar(x ? x / longest : 0, name === self ? "bill-this" : "bill-other"), gb(x), x && total ? times(x) : ""]));
   }
-  if (user && !c.weights) below += `<div>${UNWEIGHED}</div>`;
+  if (user && c.weights === 0) below += `<div>${UNWEIGHED}</div>`;
   if (user && c.weights) {
     const weights = c.weights / c.gpus;
     below += table("bill-users", [
@@ -187,6 +200,7 @@ function divisors(n) { // in pairs: i and n / i
   for (let i = 1; i * i <= n; i++) if (n % i === 0) all.push(i, n / i);
   return all;
 }
+const NOTHING = "nothing";
 const NO_KERNEL = "That needs Python: open this lesson in Jupyter.";
 const NO_ANSWER = "No answer yet: a kernel must be running, and free.";
 
@@ -215,7 +229,10 @@ function render({ model, el }) {
     model.save_changes();
   }
 
-  const models = combobox("model", "no name has this; a config.json can be pasted below", (name) => choose("model", name));
+  const nothing = "no name has this; a config.json can be pasted below";
+  const models = combobox("model", nothing, (name) => choose("model", name));
+  const others = combobox("beside it", nothing, (name) => choose("beside", name === NOTHING ? "" : name));
+  others.element.classList.add("calculator-beside");
   const offered = (name, { c, sliders }) => {
     const { label, values, texts } = sliders[name];
     if (name !== "g") return { label, values, texts };
@@ -287,19 +304,27 @@ function render({ model, el }) {
   sliders.bytes.element.classList.add("calculator-bytes"); // it says more
   const panel = make("div", "calculator-controls");
   const { s, b, bytes, l, n, g, h, source } = sliders;
-  panel.append(models.element, ...[s, b, bytes].map((x) => x.element), labelled("weights, GB", weights),
+  panel.append(models.element, others.element, ...[s, b, bytes].map((x) => x.element), labelled("weights, GB", weights),
     ...[l, n, g, h, source].map((x) => x.element), engines, other);
   panel.addEventListener("keydown", (event) => event.stopPropagation()); // the notebook's shortcuts
   for (const field of panel.querySelectorAll("input, textarea, summary, button"))
     field.dataset.lmSuppressShortcuts = "true";
   const card = make("div", "calculator-card");
-  const [above, words, below] = [make("div", ""), make("p", "calculator-words", { ariaLive: "polite" }), make("div", "")];
-  card.append(above, words, below);
+  const compared = make("p", "calculator-versus", { ariaLive: "polite" });
+  const bills = [0, 1].map(() => {
+    const parts = [make("div", ""), make("p", "calculator-words", { ariaLive: "polite" }), make("div", "")];
+    const element = make("div", "calculator-bill");
+    element.append(...parts);
+    return { element, parts };
+  });
+  card.append(compared);
 
   function follow() {
     const now = state();
     const { c, facts } = now;
-    models.show([own, ...every().map((x) => x.name)], c.model);
+    const named = every().map((x) => x.name);
+    models.show([own, ...named], c.model);
+    others.show([NOTHING, ...named], c.beside || NOTHING);
     for (const [name, { show }] of Object.entries(sliders)) {
       const { label, values, texts } = offered(name, now);
       show(label, texts, values.indexOf(c[name]));
@@ -311,9 +336,17 @@ function render({ model, el }) {
     enginesName.textContent = ["what engines do", c.gpus > 1 && `${c.gpus} GPUs`, c.block > 1 && `blocks of ${c.block}`,
       !fieldset.hidden && c.pages === "all" && "all tokens in every layer"].filter(Boolean).join(" · ");
     source.element.hidden = !m.layers.some((x) => x.cross);
-    const page = bill(m, c, facts);
-    [above, words, below].forEach((part, i) => {
-      if (part.written !== page[i]) part.innerHTML = part.written = page[i]; // the words are read out
+    const shown = [m, c.beside && found({ model: c.beside })].filter(Boolean);
+    const versusWords = shown.length > 1 ? versus(...shown, c) : "";
+    if (compared.textContent !== versusWords) compared.textContent = versusWords;
+    bills.forEach(({ element, parts }, i) => {
+      if (!shown[i]) return element.remove();
+      if (!element.isConnected) card.append(element);
+      const weights = i ? facts.weights[c.beside] ?? null : c.weights;
+      const page = bill(shown[i], { ...c, weights }, facts, shown);
+      parts.forEach((part, j) => {
+        if (part.written !== page[j]) part.innerHTML = part.written = page[j]; // the words are read out
+      });
     });
     hear();
     el.dataset.ready = "true";
@@ -321,6 +354,14 @@ function render({ model, el }) {
   model.on("change", follow);
   el.classList.add("calculator");
   el.append(panel, card);
+  el.choose = (name, value) => { // by words, as a page's address has them; what is not there is left
+    const c = model.get("chosen");
+    const there = name === "model" || name === "beside" ? [own, ...every().map((x) => x.name)]
+      : name === "pages" ? Object.keys(pages) : name === "weights" ? [Math.min(Math.max(Number(value), 0), 10000) || 0]
+      : offered(name, state()).values;
+    const found = there.find((x) => String(x) === value || name === "weights");
+    if (found !== undefined && found !== c[name]) choose(name, found);
+  };
   follow();
   return () => {
     model.off("change", follow);

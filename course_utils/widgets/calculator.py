@@ -40,7 +40,8 @@ class Calculator(anywidget.AnyWidget):
     """A model and the sizes of its cache, {name: value} in `chosen`; beside them the bill.
 
     Choosing a model sets l, n, g, h and the weights; moving l, n, g or h makes it "your own", all
-    layers the same. The others stay as they are, so that models can be compared. b sequences of s
+    layers the same. The others stay as they are, so that models can be compared; beside, unless it
+    is "", is a second model of the list, whose bill stands beside the first. b sequences of s
     tokens, bytes an element; gpus share the heads; tokens come in blocks; pages "needed" or "all";
     source tokens for layers that keep what an encoder read.
 
@@ -76,7 +77,9 @@ class Calculator(anywidget.AnyWidget):
         }
         super().__init__(controls=controls(models()), facts=facts)
         start = {"s": 8192, "b": 1, "bytes": 2, "gpus": 1, "block": 1, "source": 1024}
-        self.chosen = coupled({"model": "Llama-3 8B", "pages": "needed"} | start, "model", named)
+        self.chosen = coupled(
+            {"model": "Llama-3 8B", "beside": "", "pages": "needed"} | start, "model", named
+        )
 
     def choose(self, **values):
         """Set these, one after the other, as a reader would.
@@ -85,8 +88,8 @@ class Calculator(anywidget.AnyWidget):
         such model.
         """
         for name, value in values.items():
-            if name == "model":
-                value = self.find(value).name
+            if name in ("model", "beside"):
+                value = value and self.find(value).name
             elif name == "weights":
                 if not 0 <= value <= 10_000:
                     raise traitlets.TraitError(f"weights is {value}; it must be from 0 to 10000")
@@ -147,7 +150,8 @@ class Calculator(anywidget.AnyWidget):
     @property
     def bill(self):
         """What the cache takes, as HTML, in the words that the browser says beside the controls."""
-        return bill(self.geometry, self.chosen)
+        beside = self.chosen["beside"]
+        return bill(self.geometry, self.chosen, beside and self.find(beside))
 
     def words(self):
         """What the cache takes, in a line."""
@@ -357,12 +361,42 @@ def in_pages(m, c):
     return replace(m, layers=tuple(replace(x, window=None) for x in m.caches))
 
 
-def bill(geometry, chosen):
+def bill(geometry, chosen, beside=None):
     """What a cache takes, as HTML: by kinds of layers, beside MHA and MQA, and how many users fit.
 
-    chosen as in `Calculator`; the same words, in the same order, as calculator.js writes.
+    chosen as in `Calculator`, beside a Geometry whose bill follows; the same words, in the same
+    order, as calculator.js writes.
     """
+    if not beside:
+        return bill_of(geometry, chosen, [geometry])
+    both = [geometry, beside]
+    weighed = [chosen, chosen | {"weights": WEIGHTS.get(beside.name)}]
+    bills = [bill_of(m, c, both) for m, c in zip(both, weighed, strict=True)]
+    return f"<p>{html.escape(versus(*both, chosen))}</p>{''.join(bills)}"
+
+
+def versus(m, other, c):
+    """How much more the one of two models keeps."""
+    less, more = sorted([m, other], key=lambda x: sizes(x, c)[0])
+    least, most = sizes(less, c)[0], sizes(more, c)[0]
+    if least == most:
+        return f"{m.name} keeps as much as {other.name}."
+    if not least:
+        return f"{less.name} keeps nothing."
+    return f"{more.name} keeps {number(most / least)} × what {less.name} does."
+
+
+def sizes(m, c):
+    """The bytes of a model's cache, and of those of the same sizes at both ends: own, MHA, MQA."""
+    every = m, m.with_kv_heads(m.n_heads), m.with_kv_heads(1)
+    return [size(in_pages(x, c), c) for x in every]
+
+
+def bill_of(geometry, chosen, shown):
+    """The bill of one of the models that are shown; its bars are to the scale of all."""
     m, c = geometry, chosen
+    every = [sizes(x, c) for x in shown]
+    largest, longest = max(own for own, *_ in every), max(map(max, every))
     paged = in_pages(m, c)
     total, user = size(paged, c), size(paged, c, batch=1)
     kind = "no K/V heads" if m.kind == "none" else m.kind
@@ -381,13 +415,13 @@ def bill(geometry, chosen):
             share = part / total if total else 0
             page += (
                 f"<div>{kind_words(x)} <b>{gb(part)}</b> ·\u00a0"
-                f"<span>{nearest(100 * share)}\u00a0%</span>{bar(share)}"
+                f"<span>{nearest(100 * share)}\u00a0%</span>{bar(part / (largest or 1))}"
                 f"<span>{numbers(x, c)} = {part:,} bytes</span></div>"
             )
     if any(x.n_kv_heads or x.latent_dim for x in m.caches):
-        page += table(["same sizes", "to scale", "cache", "this cache"], compared(m, c, total))
+        page += table(["same sizes", "to scale", "cache", "this cache"], compared(m, c, longest))
     page += users(user, c) if user and c["weights"] else ""
-    page += f"<div>{UNWEIGHED}</div>" if user and not c["weights"] else ""
+    page += f"<div>{UNWEIGHED}</div>" if user and c["weights"] == 0 else ""
     notes = "<br>".join(html.escape(note) for note, holds in notes_on(m, c, user).items() if holds)
     return f'<div style="font-size: 15px; line-height: 1.5">{page}{notes}</div>'
 
@@ -409,20 +443,16 @@ def token_words(m, c):
     return f"Each token adds {first:,} bytes{mean}, {full}{alone}."
 
 
-def compared(m, c, total):
+def compared(m, c, longest):
     """Rows of a table: MHA and MQA of the same layers, and this cache between them."""
     gs = {x.n_kv_heads for x in m.caches if x.n_kv_heads}
     this = f"this, g = {gs.pop()}" if len(gs) == 1 else "this"
     if any(x.latent_dim for x in m.caches):
         this = "this, a latent"
-    sizes = {
-        f"MHA, g = {m.n_heads}": size(in_pages(m.with_kv_heads(m.n_heads), c), c),
-        this: total,
-        "MQA, g = 1": size(in_pages(m.with_kv_heads(1), c), c),
-    }
-    longest = max(sizes.values())
+    total, mha, mqa = sizes(m, c)
+    rows = {f"MHA, g = {m.n_heads}": mha, this: total, "MQA, g = 1": mqa}
     return [
-        [name, bar(x / longest if x else 0), gb(x), times(x, total)] for name, x in sizes.items()
+        [name, bar(x / longest if x else 0), gb(x), times(x, total)] for name, x in rows.items()
     ]
 
 

@@ -4,11 +4,14 @@
 // `coupled(chosen, moved, facts)` what is chosen after a move, if other sliders move as well.
 function formula({ model, el }, draw, coupled = (chosen) => chosen) {
   const names = Object.keys(model.get("controls"));
-  const controls = names.map((name) => control((index) => {
-    const chosen = { ...model.get("chosen"), [name]: model.get("controls")[name].values[index] };
-    model.set("chosen", coupled(chosen, name, model.get("facts"))); // and follow is called
+  function choose(name, value) {
+    if (value === undefined) return;
+    model.set("chosen", coupled({ ...model.get("chosen"), [name]: value }, name, model.get("facts"))); // and follow is called
     model.save_changes();
-  }));
+  }
+  const values = (name) => model.get("controls")[name].values;
+  const controls = names.map((name) => control((index) => choose(name, values(name)[index])));
+  el.choose = (name, words) => choose(name, values(name).find((x) => String(x) === words)); // from an address
   const sliders = make("div", "formula-controls");
   const card = make("div", "formula-card");
   const stage = make("div", "formula-stage");

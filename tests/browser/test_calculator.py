@@ -127,7 +127,10 @@ def test_the_browser_says_what_python_says(bare, full):
     for m in [*models(), *LAYERED]:
         full.choose(model=m.name)
         for _ in range(8):
-            full.choose(**asked(full, mixed), weights=mixed.choice([0, 16.06, 140.5]))
+            beside = mixed.choice(["", mixed.choice([*models(), *LAYERED]).name])
+            full.choose(
+                **asked(full, mixed), beside=beside, weights=mixed.choice([0, 16.06, 140.5])
+            )
             chosen.append(full.chosen)
             said.append(read(full.bill))
     for c, browser, python in zip(chosen, bare.evaluate(CHOOSE, chosen), said, strict=True):
@@ -224,6 +227,29 @@ def test_what_engines_do_is_folded_away_and_told(bare):
     expect(pages).to_be_hidden()
 
 
+def test_a_second_model_is_put_beside_it_by_typing_and_taken_away(bare):
+    show(bare, Calculator())
+    bills, other = bare.locator(".calculator-bill"), bare.get_by_role("combobox", name="beside it")
+    expect(other).to_have_value("nothing")
+    other.click()
+    bare.keyboard.type("mistral 7b v0.1")
+    bare.keyboard.press("Enter")
+    expect(bills).to_have_count(2)
+    left, right = (bills.nth(i).bounding_box() for i in (0, 1))
+    assert left["y"] == right["y"] and left["x"] + left["width"] <= right["x"]
+    versus = bare.locator(".calculator-versus")
+    expect(versus).to_contain_text(re.compile(r"Llama-3 8B keeps .* Mistral-7B-v0.1"))
+    expect(slider(bare, "l · layers")).to_have_attribute("aria-valuetext", "32")
+    said = versus.inner_text()
+    slider(bare, "s · tokens").press("End")
+    expect(versus).not_to_have_text(said)
+    other.click()
+    bare.keyboard.type("nothing")
+    bare.keyboard.press("Enter")
+    expect(bills).to_have_count(1)
+    expect(versus).to_be_hidden()
+
+
 @pytest.mark.parametrize(
     "typed, name",
     [
@@ -274,6 +300,7 @@ VIEWS = [
     ("compressed", {"s": 1_048_576, "b": 64, "gpus": 16, "block": 16, "bytes": 18 / 32}),
     ("a source", {"b": 64}), ("both <b>&'", {"gpus": 4}), ("DeepSeek-V3 (671B)", {"s": 100_000, "pages": "all"}),
     ("GPT-3 175B", {"s": 1_048_576, "b": 64, "bytes": 4}), ("nothing", {}),
+    ("DeepSeek-V3 (671B)", {"beside": "states", "s": 1_048_576, "b": 64, "bytes": 4}),
 ]  # fmt: skip
 
 
@@ -297,9 +324,9 @@ def test_nothing_is_cut_or_lies_over_another(bare, full, name, chosen, width):
 
 
 @pytest.mark.parametrize("colors", ["", DARK])
-@pytest.mark.parametrize("name", ["Llama-3 8B", "compressed"])
-def test_axe_finds_nothing(bare, full, name, colors):
-    begin(full, model=name)
+@pytest.mark.parametrize("name, beside", [("Llama-3 8B", ""), ("compressed", "Llama-3 8B")])
+def test_axe_finds_nothing(bare, full, name, beside, colors):
+    begin(full, model=name, beside=beside)
     show(bare, full, colors=colors)
     bare.evaluate("document.querySelectorAll('details').forEach(x => { x.open = true; })")
     bare.wait_for_timeout(200)
