@@ -10,7 +10,7 @@ import torch
 from course_utils import checks
 from course_utils.checks import lesson_06
 from course_utils.checks.engine import Exercise, Mistake, examine, find
-from course_utils.checks.maps import READABLE, compared, wanted
+from course_utils.checks.maps import READABLE, compared, grid, scale, wanted
 from course_utils.kv_cache import KVCache
 
 ATTENTION, MASKED = find("01.attention"), find("02.causal_attention")
@@ -403,6 +403,23 @@ def test_the_map_that_differs_most_is_drawn():
     page, alt = compared(("x",), expected, got)
     assert "library: x[1, 2]" in page
     assert "most in row 1, column 0: 0 there, yours nan" in alt
+
+
+@pytest.mark.parametrize("lowest", [0, -1])  # both scales of colours
+def test_every_number_can_be_read_on_its_colour(lowest):
+    """WCAG 2, 1.4.3: a contrast of 4.5, by its own formula."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return sum(a * b for a, b in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    x = torch.linspace(lowest, 1, 513).reshape(27, 19)
+    cells = re.findall("background: #(.{6}); color: (white|black)", grid("x", x, scale(x)))
+    assert len(cells) == 513 and len({ink for _, ink in cells}) == 2
+    for fill, ink in cells:
+        darker, lighter = sorted([luminance(fill), float(ink == "white")])
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (fill, ink)
 
 
 def test_another_shape_is_drawn_beside_the_right_one():

@@ -122,7 +122,8 @@ def grid(title, x, norm, differs=None):
     colours = SIGNED if norm.vmin < 0 else colormaps["cividis"]
     fills = colours(norm(x.double().nan_to_num(0, 0, 0).numpy()))
     fills[~x.double().isfinite().numpy()] = 1  # white
-    dark = fills[..., :3] @ (0.3, 0.6, 0.1) < 0.5
+    light = ((fills[..., :3] + 0.055) / 1.055) ** 2.4 @ (0.2126, 0.7152, 0.0722)  # WCAG's luminance
+    dark = light < 0.179  # where white is read as well as black
     marked = torch.zeros_like(x, dtype=torch.bool) if differs is None else differs
     for numbers, fill, is_dark, mark in zip(x, fills, dark, marked.tolist(), strict=True):
         rows += "<tr>"
