@@ -28,6 +28,12 @@ slides-live: .venv-live/.ready  ## a lesson as slides with a kernel behind them:
 	@start=$$(.venv-live/bin/python -m makers.slides.live "$(LESSON)") && COURSE_PROGRESS=off .venv-live/bin/jupyter lab \
 		$(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/$$start $(ARGS)
 
+site: .venv/.ready  ## the course as pages that need nothing installed, in site/
+	@$(BIN)/python -m makers.site
+
+links: .venv/.ready  ## which links of the lessons to the outside are dead
+	@$(BIN)/python -m makers.site links
+
 test: .venv/.browser .venv-live/.ready  ## everything that must pass
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

@@ -15,6 +15,7 @@ async function show(source, state, el) {
   const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   const widget = await import(address);
   await widget.default.render({ model, el });
+  return model;
 }
 
 function bytes(base64) {

@@ -1,8 +1,14 @@
+import os
 import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
+from filelock import FileLock
+from lessons import read
 from playwright.sync_api import sync_playwright
+
+from makers import alive
 
 from .lab import launch, new_page, running_lab, shut_down_kernels
 
@@ -25,6 +31,24 @@ def lab(tmp_path_factory):
     shutil.copytree(NOTEBOOKS, folder, ignore=shutil.ignore_patterns(".*"))
     with running_lab(folder, home) as lab:
         yield lab
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory):
+    """A function: the lesson at a path, run as for slides and site; by one process for all."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    (folder / "ran").mkdir(exist_ok=True)
+
+    def of(path):
+        kept = folder / "ran" / path.name
+        with FileLock(f"{kept}.lock"):
+            if not kept.exists():
+                nbformat.write(alive.run(read(path), path.parent), kept)
+        return read(kept)
+
+    return of
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from lessons import PATHS, read
+from lessons import PATHS
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from playwright.sync_api import expect
 
@@ -42,8 +42,8 @@ ALL = """html, body, .reveal-viewport, .reveal, .slides, .slides section { displ
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_every_slide_fits_and_every_control_moves_by_keyboard(browser, tmp_path, path):
-    notebook = alive.run(read(path), path.parent)
+def test_every_slide_fits_and_every_control_moves_by_keyboard(browser, tmp_path, ran, path):
+    notebook = ran(path)
     file = tmp_path / f"{path.stem}.html"
     file.write_text(slides.page(notebook), encoding="utf-8")
     with new_page(browser) as page:

@@ -1,0 +1,228 @@
+"""The course as a folder of pages that need no kernel and, once they are there, no network.
+
+    python -m makers.site          (make site)     every page, in site/
+    python -m makers.site links    (make links)    which links to the outside are dead
+
+Lessons are run, and so are the cells of the other pages, index.md, calculator.md and run.md. Of
+what they put out Sphinx makes the pages: MyST-NB reads notebooks, Furo is the theme.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from html import escape
+from pathlib import Path
+
+import nbformat
+from myst_nb.core.read import read_myst_markdown_notebook
+from nbformat.v4 import new_output
+from sphinx.cmd.build import build_main
+
+from course_utils import questions
+from makers import publish
+from makers.alive import drawn, run, states, taken
+from makers.lessons import ROOT, draws, is_exercise, lessons
+
+HERE = Path(__file__).parent
+NOTEBOOKS = "lessons"  # the folder of the site in which they lie, to be taken
+READABLE = 0.66  # of the size of a picture in a notebook: its least on a phone
+NO_PYTHON = """\
+<p class="no-python">This page runs no Python: \
+<a href="run.html">run the lesson yourself</a> to {}.</p>"""
+
+
+def main(what="html", folder=ROOT / "site"):
+    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in lessons()}
+    if what == "links":
+        with tempfile.TemporaryDirectory() as report:
+            build(notebooks, Path(report), "linkcheck")
+        return
+    for name, notebook in notebooks.items():
+        print(f"{name}: running it ...", end=" ", flush=True)
+        run(notebook, ROOT / "notebooks")
+        print("done")
+    build(notebooks, folder)
+    for name in notebooks:
+        put(ROOT / "notebooks" / f"{name}.ipynb", folder / NOTEBOOKS)
+    print(f"Open {os.path.relpath(folder / 'index.html')} in a browser.")
+
+
+def build(notebooks, folder, builder="html"):
+    """Make pages, anew, of lessons that were run, {name: notebook}, and of the pages beside them.
+
+    With the builder "linkcheck" Sphinx follows their links instead. Raises SystemExit if there is
+    anything that it warns of.
+    """
+    every = notebooks | {name: run(notebook, ROOT) for name, notebook in besides().items()}
+    controls = [state for notebook in every.values() for state in states(notebook).values()]
+    with tempfile.TemporaryDirectory() as home:
+        source, static = Path(home, "source"), Path(home, "source", "_static")
+        static.mkdir(parents=True)
+        for name, notebook in every.items():
+            nbformat.write(page(notebook, name), source / f"{name}.ipynb")
+        (static / "controls.js").write_text(script(controls), encoding="utf-8")
+        looks = dict.fromkeys(state.get("_css", "") for state in controls)
+        (static / "controls.css").write_text("".join(looks), encoding="utf-8")
+        shutil.copy(HERE / "site.css", static)
+        shutil.copy(HERE / "conf.py", source)
+        shutil.copytree(HERE / "templates", source / "templates")
+        shutil.rmtree(folder, ignore_errors=True)
+        options = ["-b", builder, "-d", f"{home}/doctrees", "--quiet", "--fail-on-warning"]
+        if failed := build_main([*options, str(source), str(folder)]):
+            raise SystemExit(failed)
+
+
+def besides():
+    """The pages that are no lessons, as notebooks: {name: notebook}."""
+    _, published = publish.settings()
+    repository, _, tag = published.partition("@")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| \| lesson .*\n(?:\|.*\n)*", readme, flags=re.M)
+    words = {
+        "LESSONS": table.replace("(notebooks/", "("),
+        "COLAB": "Every lesson has a button for it." if published else publish.NOWHERE,
+        "ADDRESS": f"https://github.com/{repository}" if published else "ADDRESS",
+        "FOLDER": repository.rpartition("/")[2] or "FOLDER",
+        "OF": f"They are made of {tag}." if published else "",
+    }
+    found = {}
+    for path in sorted(HERE.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(r"<([A-Z]+)>", lambda name: words[name[1]], text)
+        found[path.stem] = read_myst_markdown_notebook(text)
+    return found
+
+
+def page(notebook, name):
+    """The notebook that Sphinx makes a page of, of one that was run."""
+    own = states(notebook)
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = drawn(linked(cell.source))
+            continue
+        cell.metadata.setdefault("tags", []).extend(folded(cell))
+        cell.outputs = [part for output in cell.outputs for part in parts(output, cell, own)]
+        if is_exercise(cell):
+            cell.outputs.append(words(NO_PYTHON.format("write it and have it checked")))
+        elif "widgets.Explorer" in cell.source:
+            cell.outputs.append(words(NO_PYTHON.format("open models by name")))
+    if name[0].isdigit():
+        top = notebook.cells[0]
+        heading, _, text = publish.BADGE.sub("", top.source, count=1).partition("\n")
+        top.source = f"{heading}\n\n{buttons(name)}\n{text}"
+    return notebook
+
+
+def folded(cell):
+    """The tags that fold away code which is there for what it shows, or is the same everywhere."""
+    if cell.source.startswith(publish.SET_UP):
+        return ["remove-cell"]
+    if re.match(r"guess\(|checks\.quiz\(", cell.source):
+        return ["remove-input"]
+    is_shown = draws(cell) and not is_exercise(cell)
+    return ["hide-input"] if is_shown or "environment.set_up()" in cell.source else []
+
+
+def buttons(name):
+    """What stands under the title of a lesson: where its code runs."""
+    _, published = publish.settings()
+    link = '<a class="button" href="{}"{}>{}</a>\n'
+    address = published and publish.colab(published, f"{name}.ipynb")
+    return (
+        '<p class="buttons">\n'
+        + (link.format(address, "", "Open in Colab") if published else "")
+        + link.format(f"{NOTEBOOKS}/{name}.ipynb", " download", "Download")
+        + "<span>Here sliders, quizzes and hints work; "
+        'to change code and have it checked, <a href="run.html">run it</a>.</span></p>\n'
+    )
+
+
+def linked(source):
+    """A text whose links to files of the course lead to GitHub, or are no links."""
+    repository, _, tag = publish.settings()[1].partition("@")
+    there = rf"[\1](https://github.com/{repository}/blob/{tag}/\2)" if repository else r"\1"
+    return re.sub(r"\[([^\]]*)\]\(\.\./([^)]*)\)", there, source)
+
+
+def parts(output, cell, own):
+    """What a page has of an output: its control alive, a truth folded away."""
+    name = taken(output)
+    if name in own:
+        output.data = {"text/html": control(own[name], output.data.get("text/html", ""))}
+    elif shown := output.get("data", {}).get("text/html"):
+        output.data["text/html"] = re.sub(r'<img (?=[^>]*width="(\d+)")', picture, shown)
+    truths = []
+    for question in re.findall(r'^ *truth\("(.*?)"', cell.source, flags=re.M):
+        ask = questions.find(question)["ask"]
+        if found := re.search(rf"^{re.escape(ask)}: (.*)\.\n", output.get("text", ""), flags=re.M):
+            output.text = output.text.replace(found[0], "", 1)
+            truths.append(words(truth(ask, found[1])))
+    return [output, *truths] if output.get("text") != "" else truths
+
+
+def words(html):
+    return new_output("display_data", {"text/html": html})
+
+
+def truth(ask, it_is):
+    """The truth of a question, to be unfolded; the guess unfolds it as well."""
+    ask, it_is = escape(ask), escape(it_is)
+    return (
+        f'<details class="truth" data-ask="{ask}"><summary>The answer</summary>'
+        f'<p>{ask}: <span class="said"></span>{it_is}.</p></details>'
+    )
+
+
+def picture(image):
+    """The beginning of an <img>, with the least width at which one can read it."""
+    return f'<img style="--least: {READABLE * int(image[1]):.0f}px" '
+
+
+def control(state, before):
+    """The HTML of a control: what is there before the script, and the state that it begins with.
+
+    Before a flipbook that is the picture it shows; the state has the others.
+    """
+    kept = {name: x for name, x in state.items() if name[0] != "_" and name != "layout"}
+    kept["code"] = key(state["_esm"])
+    if frames := state.get("frames"):
+        i = state["index"]
+        before = (
+            f'<img alt="{escape(state["alts"][i])}" width="{state["width"]:.0f}" '
+            f'src="data:image/png;base64,{frames[i]["base64"]}">'
+        )
+        before = re.sub(r'<img (?=[^>]*width="(\d+)")', picture, before)
+        kept["frames"] = [*frames[:i], None, *frames[i + 1 :]]
+    text = json.dumps(kept, ensure_ascii=False).replace("<", r"\u003c")
+    return f'<div class="control">{before}</div><script type="application/json">{text}</script>'
+
+
+def key(code):
+    """The name by which a page finds the code of a control."""
+    return hashlib.sha256(code.encode()).hexdigest()[:8]
+
+
+def script(controls):
+    """The script of all pages: the code of every kind of control, and what brings it to life."""
+    codes = {key(state["_esm"]): state["_esm"] for state in controls}
+    below = [(HERE / name).read_text(encoding="utf-8") for name in ("../alive.js", "site.js")]
+    return "\n".join([f"const CODES = {json.dumps(codes, ensure_ascii=False)};", *below])
+
+
+def put(path, folder):
+    """Put a lesson, without its outputs, into a folder."""
+    folder.mkdir(exist_ok=True)
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    nbformat.write(notebook, folder / path.name)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,104 @@
+// Brings the controls of a page to life, one after the other. The address says where the control
+// that was moved last stands, as in #g=8, and such an address moves it there.
+const names = new Set(); // of all controls of this page, each once: g, g-2, model, …
+const begun = []; // the controls that are alive: { el, model, places }
+
+function unique(name) {
+  let [own, i] = [name, 2];
+  while (names.has(own)) own = `${name}-${i++}`;
+  names.add(own);
+  return own;
+}
+
+// "K/V heads g" → g; "question row" → question-row
+const short = (label) => label.match(/\b[a-z]$/)?.[0]
+  ?? (label.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? ["control"]).join("-");
+
+// What a control can be asked and told by name: { name: [() => its words, (words) => move it there] }.
+function placesOf(model, el) {
+  const chosen = model.get("chosen");
+  if (!chosen && !model.get("texts")) return {}; // it only says that it is alive
+  if (!chosen) {
+    const [texts, index] = [model.get("texts"), () => model.get("index")];
+    const go = (words) => texts.includes(words) && model.set("index", texts.indexOf(words));
+    return { [unique(short(model.get("label")))]: [() => texts[index()], go] };
+  }
+  return Object.fromEntries(Object.keys(chosen).map((name) => [unique(name), [
+    () => String(model.get("chosen")[name] ?? ""),
+    (words) => el.choose(name, words),
+  ]]));
+}
+
+function revive(el) {
+  const { code, ...state } = JSON.parse(el.nextElementSibling.textContent, (key, value) =>
+    value?.base64 === undefined ? value : bytes(value.base64));
+  const picture = el.querySelector("img"); // what was there before the script, the state has not
+  const missing = state.frames?.indexOf(null) ?? -1;
+  if (missing >= 0) state.frames[missing] = bytes(picture.src.split(",")[1]);
+  const fresh = document.createElement("div");
+  fresh.className = "control";
+  return show(CODES[code], state, fresh).then((model) => {
+    for (const image of fresh.querySelectorAll("img")) image.style.cssText = picture.style.cssText;
+    el.replaceWith(fresh);
+    return { el: fresh, model };
+  });
+}
+
+async function begin() {
+  const all = [...document.querySelectorAll(".control")];
+  for (const before of all) {
+    const { el, model } = await revive(before);
+    if (model.get("options") !== undefined) tell(model); // a guess is nobody else's
+    else {
+      const one = { el, model, places: placesOf(model, el) };
+      one.start = said(one);
+      begun.push(one);
+      model.on("change", () => write(one));
+    }
+  }
+  follow();
+  document.documentElement.dataset.alive = all.length;
+}
+
+const said = ({ places }) => Object.fromEntries(Object.entries(places).map(([name, [ask]]) => [name, ask()]));
+
+let late;
+function write(one) { // when the slider rests: browsers refuse many addresses a second
+  clearTimeout(late);
+  late = setTimeout(() => {
+    const now = Object.entries(said(one)).filter(([name, words]) => words !== one.start[name]);
+    const address = new URLSearchParams(now);
+    history.replaceState(null, "", now.length ? `#${address}` : location.pathname + location.search);
+  }, 300);
+}
+
+function follow() {
+  if (!location.hash.includes("=")) return;
+  const asked = new URLSearchParams(location.hash.slice(1));
+  for (const { el, places } of begun) {
+    const here = [...asked].filter(([name]) => name in places);
+    for (const [name, words] of here) places[name][1](words);
+    if (here.length) el.scrollIntoView({ block: "center" });
+  }
+}
+addEventListener("hashchange", follow);
+
+// The answer to a question unfolds with the guess, and says both.
+function tell(model) {
+  const answer = [...document.querySelectorAll(".truth")].find((x) => x.dataset.ask === model.get("label"));
+  model.on("change", () => {
+    if (!answer || !model.get("index")) return;
+    answer.open = true;
+    answer.querySelector(".said").textContent = `you said ${model.get("texts")[model.get("index")]}; the answer is `;
+  });
+}
+
+// What is too wide is scrolled, by keyboard too.
+function reachable() {
+  for (const box of document.querySelectorAll("pre, .output, .table-wrapper, .flipbook-stage"))
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+}
+
+begin().then(reachable);
+addEventListener("resize", reachable);
