@@ -59,8 +59,7 @@ wheel: .venv/.ready  ## the course as one file in dist/
 
 REPO ?= $(shell git remote get-url origin 2>/dev/null)
 
-publish: .venv/.ready  ## let Colab open the lessons from GitHub: make publish REPO=owner/name TAG=v1
-	$(if $(TAG),,$(error Name a tag, as in: make publish REPO=owner/name TAG=v1))
+publish: .venv/.ready  ## name where on GitHub lessons and pages are: make publish REPO=owner/name
 	@$(BIN)/python -m makers.publish "$(REPO)" "$(TAG)"
 	@touch .venv/.ready  # pyproject.toml is newer, but what it installs is the same
 

@@ -28,14 +28,14 @@ def files(root):
 def test_published_and_back_nothing_has_changed(copy):
     publish.publish("", copy)
     before = files(copy)
-    publish.publish("made-up/course.of-1@v1.2", copy)
+    publish.publish("made-up/course.of-1@v0.1.0", copy)
     once = files(copy)
     assert {path.name for path in before if before[path] != once[path]} == {
         "README.md",
         "pyproject.toml",
         *(path.name for path in (ROOT / "notebooks").glob("*.ipynb")),
     }
-    publish.publish("made-up/course.of-1@v1.2", copy)
+    publish.publish("made-up/course.of-1@v0.1.0", copy)
     assert files(copy) == once
     publish.publish("", copy)
     assert files(copy) == before
@@ -48,18 +48,33 @@ def test_the_tree_is_stamped_as_pyproject_says(copy):
 
 
 def test_published_every_lesson_opens_from_the_tag_and_installs_it(copy):
-    publish.publish("owner/name@v1", copy)
-    assert publish.settings(copy)[1] == "owner/name@v1"
+    publish.publish("owner/name@v0.1.0", copy)
+    assert publish.settings(copy)[1] == "owner/name@v0.1.0"
     for path in (copy / "notebooks").glob("*.ipynb"):
         notebook = read(path)
         address = (
-            f"https://colab.research.google.com/github/owner/name/blob/v1/notebooks/{path.name}"
+            f"https://colab.research.google.com/github/owner/name/blob/v0.1.0/notebooks/{path.name}"
         )
         title, badge = notebook.cells[0].source.splitlines()[:3:2]
         assert title.startswith("# ") and f'<a href="{address}" target="_parent">' in badge
-        assert "git+https://github.com/owner/name@v1" in code(notebook)[0].source
+        assert "git+https://github.com/owner/name@v0.1.0" in code(notebook)[0].source
+        page = f"https://owner.github.io/name/{path.stem}.html"
+        assert f'<a href="{page}" target="_parent">' in badge
     readme = (copy / "README.md").read_text()
-    assert '### In Google Colab\n\n<a href="https://colab.research.google.com/github/own' in readme
+    assert '## In Google Colab\n\n<a href="https://colab.research.google.com/github/own' in readme
+    assert "## In ten seconds\n\n[Move the slider](https://owner.github.io/name/)" in readme
+
+
+@pytest.mark.parametrize(
+    "published, address",
+    [
+        ("owner/name@v0.1.0", "https://owner.github.io/name/"),
+        ("Owner/My.Course@v0.1.0", "https://owner.github.io/My.Course/"),
+        ("owner/owner.github.io@v0.1.0", "https://owner.github.io/"),
+    ],
+)
+def test_the_pages_are_where_github_shows_them(published, address):
+    assert publish.pages(published) == address
 
 
 def test_a_notebook_without_its_set_up_cell_loses_nothing(copy):
@@ -68,11 +83,11 @@ def test_a_notebook_without_its_set_up_cell_loses_nothing(copy):
     code(notebook)[0].source = "print('mine')"
     nbformat.write(notebook, path)
     with pytest.raises(ValueError, match=r"01_self_attention.ipynb: copy the first code cell from"):
-        publish.publish("owner/name@v1", copy)
+        publish.publish("owner/name@v0.1.0", copy)
     assert code(read(path))[0].source == "print('mine')"
 
 
-@pytest.mark.parametrize("published", ["", "owner/name@v1"])
+@pytest.mark.parametrize("published", ["", "owner/name@v0.1.0"])
 def test_the_set_up_cell_is_a_condition_and_two_short_lines(published):
     lines = publish.set_up_cell("0.1.0", published).splitlines()
     assert len(lines) == 3 and max(map(len, lines)) <= 100
@@ -90,26 +105,28 @@ def test_the_set_up_cell_is_a_condition_and_two_short_lines(published):
     ],
 )
 def test_an_address_on_github_names_a_repository(address):
-    assert publish.place(address, "v1") == "owner/my.name@v1"
+    assert publish.place(address, "v0.2.0", "0.2.0") == "owner/my.name@v0.2.0"
 
 
 @pytest.mark.parametrize(
     "repository, tag, fault",
     [
-        ("", "v1", "REPO is ''; it must be owner/name, or an address on GitHub"),
-        ("name", "v1", "REPO is 'name'"),
-        ("https://example.invalid/owner/name.git", "v1", "REPO is "),  # Colab opens none from there
-        ("owner/name; rm", "v1", "REPO is "),
-        ("owner/name", "", "TAG is ''; name one, as in TAG=v1"),
-        ("owner/name", "v1$(x)", "TAG is 'v1$(x)'; name"),
-        ("owner/name", "-v1", "TAG is '-v1'; name"),
-        ("owner/name", "v1..2", "TAG is 'v1..2'; name"),
-        ("owner/name", "fall/2027", "TAG is 'fall/2027'; name"),
+        ("", "v0.2.0", "REPO is ''; it must be owner/name, or an address on GitHub"),
+        ("name", "v0.2.0", "REPO is 'name'"),
+        (
+            "https://example.invalid/owner/name.git",
+            "v0.2.0",
+            "REPO is ",
+        ),  # Colab opens none from there
+        ("owner/name; rm", "v0.2.0", "REPO is "),
+        ("owner/name", "v1$(x)", "TAG is 'v1$(x)'; the version in pyproject.toml is 0.2.0, so"),
+        ("owner/name", "v0.1.0", "TAG is 'v0.1.0'; the version in pyproject.toml is 0.2.0, so it"),
+        ("owner/name", "0.2.0", "TAG is '0.2.0'"),
     ],
 )
 def test_what_a_shell_or_github_would_not_take_as_it_is_is_refused(repository, tag, fault):
     with pytest.raises(ValueError) as error:
-        publish.place(repository, tag)
+        publish.place(repository, tag, "0.2.0")
     assert str(error.value).startswith(fault)
 
 
@@ -135,16 +152,15 @@ def test_make_publishes_says_what_is_next_and_takes_it_back(copy):
     (copy / ".git" / "config").write_text(
         '[remote "origin"]\nurl = https://github.com/owner/name.git'
     )
-    run = make("publish")
-    assert run.returncode and "make publish REPO=owner/name TAG=v1" in run.stderr
-    run = make("publish", "TAG=v1..2")
-    assert run.returncode and "TAG is 'v1..2'; name one, as in TAG=v1" in run.stderr
+    run = make("publish", "TAG=v1")
+    assert run.returncode and "TAG is 'v1'; the version in pyproject.toml is 0.1.0" in run.stderr
     assert files(copy / "notebooks") == before
-    assert make("publish", "TAG=v1").stdout.splitlines() == [
-        "Lessons and README now name owner/name@v1.",
-        'Next: git commit -am "Publish v1", git tag v1, git push origin HEAD v1',
+    assert make("publish").stdout.splitlines() == [
+        "Lessons and README now name owner/name@v0.1.0.",
+        'Next: git commit -am "Publish v0.1.0", git tag v0.1.0, git push origin HEAD v0.1.0',
+        "Some minutes later the pages are at https://owner.github.io/name/",
     ]
-    assert publish.settings(copy)[1] == "owner/name@v1"
+    assert publish.settings(copy)[1] == "owner/name@v0.1.0"
     run = make("unpublish")  # and no set-up on the way
     assert run.stdout.startswith("Lessons and README now name no repository.")
     assert files(copy / "notebooks") == before

@@ -180,7 +180,7 @@ def test_a_tag_that_is_not_there_is_named_with_the_remedy(colab, github, publish
     said, version, _ = set_up(colab, published)
     repository, tag = published.split("@")
     assert version is None
-    assert said == f"Is there a network, and a tag {tag} in {repository}? Then run this again."
+    assert said == f"Is there a network, and a tag {tag} in {repository}? Then run it again."
 
 
 def test_without_a_network_the_remedy_is_the_same(colab):
