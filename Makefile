@@ -1,13 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
-# A Linux machine without an NVIDIA driver takes torch from the CPU index: no CUDA is downloaded.
-CUDA := $(shell [ "$$(uname -s)" != Linux ] || nvidia-smi -L 2>/dev/null | grep '^GPU')
-TORCH_INDEX := $(if $(filter Linux,$(shell uname -s)),$(if $(CUDA),,--index-url https://download.pytorch.org/whl/cpu))
 
 lab: .venv/.ready  ## open lesson 00, your own copy, in JupyterLab; on a server: make lab ARGS=--no-browser
-	@$(BIN)/python -m course_utils.copies
-	@start=$$($(BIN)/python -m course_utils.copies start) && $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
-		--LabApp.default_url=/lab/tree/$$start $(ARGS)
+	@$(BIN)/python start.py open $(ARGS)
 
 newer: .venv/.ready  ## lessons that are newer in the course, beside your copies, with your answers
 	@$(BIN)/python -m course_utils.copies newer
@@ -71,18 +66,13 @@ constraints: .venv/.ready  ## write down the versions now installed
 	$(BIN)/pip freeze --exclude-editable | sed -e 's/+cpu$$//' > constraints.txt
 
 clean:  ## remove what set-up made
-	rm -rf .venv .venv-colab .venv-live dist slides
+	rm -rf .venv .venv-colab .venv-live dist site slides
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
 
 .venv/.ready: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "The course needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv .venv || { echo "On Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt $(TORCH_INDEX) torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[slides,test]'
-	@touch $@
+	@$(PYTHON) start.py set-up
 
 .venv/.browser: .venv/.ready  # a browser for the tests: one that is there, or Playwright's own
 	@$(BIN)/python -m tests.browser.lab 2>/dev/null || { $(BIN)/playwright install chromium && $(BIN)/python -m tests.browser.lab; }
@@ -91,18 +81,14 @@ help:
 # What Colab's image has, torch aside: that is the one the course is tested with, without CUDA.
 .venv-colab/.ready: tests/colab/versions.txt constraints.txt
 	rm -rf .venv-colab
-	$(PYTHON) -m venv .venv-colab
-	.venv-colab/bin/pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt $(TORCH_INDEX) torch
-	.venv-colab/bin/pip install --quiet --disable-pip-version-check --requirement tests/colab/versions.txt torch
-	@touch $@
+	@$(PYTHON) start.py set-up .venv-colab --requirement tests/colab/versions.txt torch
 
 # Live slides show no control with the jupyterlab_widgets that ipywidgets 8 asks for: an older one does.
 .venv-live/.ready: pyproject.toml constraints.txt
 	rm -rf .venv-live
-	$(PYTHON) -m venv .venv-live
-	.venv-live/bin/pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt $(TORCH_INDEX) torch
-	.venv-live/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . jupyterlab-rise==0.43.1
+	@$(PYTHON) start.py set-up .venv-live --constraint constraints.txt --editable . jupyterlab-rise==0.43.1
 	.venv-live/bin/pip install --quiet --disable-pip-version-check --no-deps jupyterlab_widgets==3.0.10
-	@touch $@
 
-.PHONY: lab newer fresh assess slides slides-live test test-colab notebooks bench bench-widgets wheel publish unpublish constraints clean help
+.DELETE_ON_ERROR:
+
+.PHONY: lab newer fresh assess slides slides-live site links test test-colab notebooks bench bench-widgets wheel publish unpublish constraints clean help

@@ -690,11 +690,6 @@ def test_make_fresh_asks_which_lesson():
     assert "Name a lesson, as in: make fresh LESSON=04" in run.stderr
 
 
-def test_make_makes_the_copies_before_it_opens_them():
-    plan = make("--dry-run", "lab").stdout
-    assert 0 < plan.index("course_utils.copies\n") < plan.index("jupyter lab")
-
-
 def test_git_leaves_the_copies_alone():
     ignored = ["git", "check-ignore", "my_lessons/00_start_here.ipynb"]
     assert subprocess.run(ignored, cwd=ROOT, capture_output=True).returncode == 0

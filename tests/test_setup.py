@@ -1,11 +1,13 @@
 """What a stranger's machine relies on: pinned versions, no CUDA by accident, data in the wheel."""
 
+import ast
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from importlib import metadata
@@ -18,10 +20,13 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import course_utils
+import start
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENTS = [
-    Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
+    Requirement(line)
+    for lines in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for line in lines
 ]
 PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
 
@@ -43,7 +48,8 @@ def test_every_installed_package_is_pinned_at_its_version():
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS, ids=str)
 def test_every_pin_is_in_the_range_of_pyproject(requirement):
-    assert requirement.specifier.contains(PINS[requirement.name])
+    pins = {plain(name): version for name, version in PINS.items()}
+    assert requirement.specifier.contains(pins[plain(requirement.name)])
 
 
 def test_environment_yml_and_pyproject_agree():
@@ -62,14 +68,8 @@ def test_environment_yml_and_pyproject_agree():
     assert "name: one-key-many-queries" in lines  # of the environment, as the README has it
 
 
-def nvidia_driver():
-    """What the Makefile asks: does nvidia-smi list a GPU."""
-    path = shutil.which("nvidia-smi")
-    return path and subprocess.run([path, "-L"], capture_output=True).stdout.startswith(b"GPU")
-
-
 def test_a_linux_machine_without_a_driver_has_no_cuda():
-    if sys.platform != "linux" or nvidia_driver():
+    if start.from_pypi():
         assert torch.__version__.startswith(PINS["torch"])
         return
     names = [plain(d.metadata["Name"]) for d in metadata.distributions()]
@@ -77,34 +77,144 @@ def test_a_linux_machine_without_a_driver_has_no_cuda():
     assert torch.version.cuda is None
 
 
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """Every program that start.py would run, in a folder where nothing is set up."""
+    programs = []
+
+    def run(command, **how):
+        programs.append(command)
+        return subprocess.CompletedProcess(command, 0, stdout="", stderr="")
+
+    def call(command, **how):
+        Path(command[-1]).mkdir(exist_ok=True) if "venv" in command else None
+        return run(command).returncode
+
+    monkeypatch.setattr(start, "HERE", tmp_path)
+    monkeypatch.chdir(tmp_path)  # and back again
+    monkeypatch.setattr(start.subprocess, "run", run)
+    monkeypatch.setattr(start.subprocess, "call", call)
+    monkeypatch.setattr(start, "has_driver", lambda: False)
+    monkeypatch.setattr(start, "open_lab", lambda *options: programs.append(["lab", *options]))
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).touch()
+    return programs
+
+
 @pytest.mark.parametrize(
-    "system, driver, from_cpu_index",
-    [("Linux", False, True), ("Linux", True, False), ("Darwin", False, False)],
+    "system, driver, index, from_index",
+    [
+        ("linux", False, start.CPU_INDEX, True),
+        ("linux", True, start.CPU_INDEX, False),
+        ("linux", False, "", False),  # as somebody has written it who cannot reach it
+        ("darwin", False, start.CPU_INDEX, False),
+        ("win32", False, start.CPU_INDEX, False),
+    ],
 )
-def test_make_takes_torch_from_the_right_index(tmp_path, system, driver, from_cpu_index):
-    for name, line in {
-        "uname": f"echo {system}",
-        "nvidia-smi": "echo 'GPU 0: A Card'" if driver else "echo 'NVIDIA-SMI has failed'; exit 9",
-    }.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
-        (tmp_path / name).chmod(0o755)
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    command = ["make", "--dry-run", "--always-make", ".venv/.ready"]
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")} | {"PATH": path}
-    plan = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    (line,) = [line for line in plan.stdout.splitlines() if "--no-deps" in line]
-    assert ("--index-url https://download.pytorch.org/whl/cpu" in line) == from_cpu_index
+def test_torch_comes_from_the_right_index(asked, monkeypatch, system, driver, index, from_index):
+    monkeypatch.setattr(start.sys, "platform", system)
+    monkeypatch.setattr(start, "has_driver", lambda: driver)
+    monkeypatch.setattr(start, "CPU_INDEX", index)
+    start.main("set-up")
+    (torch,) = [command for command in asked if command[-1] == "torch"]
+    assert {"--no-deps", "--constraint", "constraints.txt"} <= set(torch)
+    assert ("--index-url" in torch) == from_index and (index in torch) == from_index
 
 
-def test_an_old_python_is_refused_with_the_remedy(tmp_path):
-    (tmp_path / "python").write_text("#!/bin/sh\nexit 1\n")
-    (tmp_path / "python").chmod(0o755)
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, tmp_path)
-    command = ["make", "lab", "PYTHON=./python"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode != 0
-    assert "needs Python 3.11 or newer; name one: make PYTHON=python3.12 lab" in run.stdout
+@pytest.mark.parametrize("said, there", [("GPU 0: A Card", True), ("NVIDIA-SMI has failed", False)])
+def test_a_driver_is_one_that_lists_a_gpu(tmp_path, monkeypatch, said, there):
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{said}'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert start.has_driver() == there
+    monkeypatch.setenv("PATH", "")
+    assert not start.has_driver()
+
+
+def test_it_is_set_up_once_and_again_when_what_it_is_made_of_is_newer(asked, tmp_path):
+    start.main("--no-browser")
+    assert asked[-1] == ["lab", "--no-browser"] and len(asked) == 4  # venv, torch, the rest, lab
+    del asked[:]
+    start.main()
+    assert asked == [["lab"]]
+    future = time.time() + 60
+    os.utime(tmp_path / "constraints.txt", (future, future))
+    start.main()
+    assert len(asked) == 5 and "venv" in asked[1]
+
+
+def test_copies_are_made_before_the_first_is_opened(monkeypatch):
+    programs, answers = [], iter([KeyboardInterrupt, 3])
+
+    class Lab:
+        def __init__(self, command):
+            programs.append(command)
+
+        def wait(self):
+            if (answer := next(answers)) is KeyboardInterrupt:
+                raise KeyboardInterrupt
+            return answer
+
+    monkeypatch.setattr(start.subprocess, "call", lambda command: programs.append(command))
+    monkeypatch.setattr(start.subprocess, "check_output", lambda *_, **__: "my_lessons/00.ipynb\n")
+    monkeypatch.setattr(start.subprocess, "Popen", Lab)
+    assert start.open_lab("--no-browser") == 3  # JupyterLab's own, although Ctrl+C came first
+    copies, lab = programs
+    assert copies[1:] == ["-m", "course_utils.copies"] and lab[1:3] == ["-m", "jupyterlab"]
+    assert {"--LabApp.default_url=/lab/tree/my_lessons/00.ipynb", "--no-browser"} <= set(lab)
+
+
+def test_what_failed_is_not_taken_for_set_up(asked, tmp_path, monkeypatch):
+    monkeypatch.setattr(start.subprocess, "call", lambda command: "install" in command)
+    (tmp_path / ".venv").mkdir()
+    with pytest.raises(SystemExit):
+        start.main("set-up")
+    assert not start.is_ready()
+
+
+def test_an_old_python_is_refused_with_the_remedy(asked, monkeypatch):
+    source = (ROOT / "start.py").read_text(encoding="utf-8")
+    ast.parse(source, feature_version=(3, 7))  # such a one can read it
+    monkeypatch.setattr(start.sys, "version_info", (3, 10, 4))
+    with pytest.raises(SystemExit) as end:
+        start.main("set-up")
+    assert str(end.value) == (
+        "The course needs Python 3.11 or newer, and this is 3.10; name one: "
+        "make PYTHON=python3.12 lab"
+    )
+    assert not asked
+
+
+def test_where_the_index_cannot_be_reached_it_says_which_line_to_change(tmp_path):
+    """By pip itself, at an address of this machine where nobody answers."""
+    nowhere = "http://127.0.0.1:9/whl/cpu"
+    source = (ROOT / "start.py").read_text(encoding="utf-8")
+    (tmp_path / "start.py").write_text(source.replace(start.CPU_INDEX, nowhere), encoding="utf-8")
+    shutil.copy(ROOT / "constraints.txt", tmp_path)
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")}
+    env = kept | {"PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0"}
+    env["PATH"] = f"{tmp_path}{os.pathsep}{env['PATH']}"
+    command = [sys.executable, "start.py", "set-up", "made"]
+    run = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    if sys.platform != "linux":
+        return  # there torch is PyPI's
+    assert run.returncode == 1 and not (tmp_path / "made" / ".ready").exists()
+    assert run.stderr.startswith(f"torch cannot be had from {nowhere}: is there a network?")
+    assert "change one line, CPU_INDEX in start.py" in run.stderr and "ERROR" not in run.stderr
+
+
+def test_make_and_a_learner_without_make_set_up_the_same():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.findall(r"^\t.*pip install.*", makefile, flags=re.M) == [
+        "\t.venv-live/bin/pip install --quiet --disable-pip-version-check --no-deps "
+        "jupyterlab_widgets==3.0.10"
+    ]
+    folder, *what = start.USUAL
+    assert re.search(r"^BIN := (.*)/bin$", makefile, flags=re.M)[1] == folder
+    extras = set(re.search(r"\[(.*)\]", what[-1])[1].split(","))
+    assert extras == PROJECT["optional-dependencies"].keys()
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +279,7 @@ def test_every_data_file_is_described_and_has_its_sha256():
 def test_the_readme_names_what_exists():
     text = (ROOT / "README.md").read_text()
     for target in re.findall(r"\]\((.*?)\)", text):
-        assert (ROOT / target).exists(), target
+        assert target.startswith("https://") or (ROOT / target).exists(), target
     assert f"`dist/course_utils-{PROJECT['version']}-py3-none-any.whl`" in text
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)$", text, flags=re.M):
