@@ -49,6 +49,9 @@ bench: .venv/.ready  ## what a token costs on this machine, a GPU if it has one,
 bench-widgets: .venv/.browser  ## the flipbook against ipywidgets.interact, and the calculator, in a real browser
 	$(BIN)/python -m tests.browser.bench_flipbook
 
+bench-site: .venv/.browser  ## how soon the pages of make site are there, on a phone's network
+	$(BIN)/python -m tests.browser.bench_site
+
 wheel: .venv/.ready  ## the course as one file in dist/
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
@@ -91,4 +94,4 @@ help:
 
 .DELETE_ON_ERROR:
 
-.PHONY: lab newer fresh assess slides slides-live site links test test-colab notebooks bench bench-widgets wheel publish unpublish constraints clean help
+.PHONY: lab newer fresh assess slides slides-live site links test test-colab notebooks bench bench-widgets bench-site wheel publish unpublish constraints clean help

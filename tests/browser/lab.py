@@ -284,14 +284,14 @@ TIME_KEYS = """shown => {  // ms from a key going down to the frame that shows s
 }"""
 
 
-def key_times(shown, slider, n_moves=20):
-    """ms from a key on a slider to the part it changes: a few places on and back, now and then."""
+def key_times(shown, slider, n_moves=20, places=5):
+    """ms from a key on a slider to the part it changes: some places on and back, now and then."""
     page = shown.page
     shown.evaluate(TIME_KEYS)
     slider.focus()
     mixed = random.Random(0)
     for i in range(n_moves):
-        page.keyboard.press("ArrowRight" if i % 10 < 5 else "ArrowLeft")
+        page.keyboard.press("ArrowRight" if i % (2 * places) < places else "ArrowLeft")
         page.wait_for_function("n => times.length === n", arg=i + 1)
         page.wait_for_timeout(mixed.uniform(60, 160))  # in no step with the frames
     return page.evaluate("stop(), times")
