@@ -108,10 +108,14 @@ def test_code_is_folded_away_where_it_is_there_for_what_it_shows(source, tags, o
 
 
 def test_what_only_python_does_says_how_to_run_it():
-    exercise = new_code_cell("...", metadata={"tags": ["exercise:06.maps"]})
-    page = a_page(exercise, new_code_cell("widgets.Explorer()"), new_code_cell("1"))
+    sources = ['checks.check("06.maps", f)', "widgets.Explorer()", "environment.report()", "1"]
+    page = a_page(*map(new_code_cell, sources))
     says = ['href="run.html"' in "".join(html(cell)) for cell in page.cells[1:]]
-    assert says == [True, True, False]
+    assert says == [True, True, True, False]
+
+
+def test_what_waits_for_python_is_not_there():
+    assert shows({"state": {"_esm": "code", "heard": False}}).cells[1].outputs == []
 
 
 def test_a_picture_says_how_small_it_may_be():

@@ -31,8 +31,12 @@ HERE = Path(__file__).parent
 NOTEBOOKS = "lessons"  # the folder of the site in which they lie, to be taken
 READABLE = 0.66  # of the size of a picture in a notebook: its least on a phone
 NO_PYTHON = """\
-<p class="no-python">This page runs no Python: \
-<a href="run.html">run the lesson yourself</a> to {}.</p>"""
+<p class="no-python">{}: <a href="run.html">run the lesson yourself</a> to {}.</p>"""
+ONLY_THERE = {  # what a cell does that a page cannot: what to say of it
+    "checks.check(": ("This page runs no Python", "write it and have it checked"),
+    "widgets.Explorer(": ("This page runs no Python", "open models by name"),
+    "environment.report()": ("That was the machine that made this page", "see yours"),
+}
 
 
 def main(what="html", folder=ROOT / "site"):
@@ -107,10 +111,9 @@ def page(notebook, name):
             continue
         cell.metadata.setdefault("tags", []).extend(folded(cell))
         cell.outputs = [part for output in cell.outputs for part in parts(output, cell, own)]
-        if is_exercise(cell):
-            cell.outputs.append(words(NO_PYTHON.format("write it and have it checked")))
-        elif "widgets.Explorer" in cell.source:
-            cell.outputs.append(words(NO_PYTHON.format("open models by name")))
+        for call, said in ONLY_THERE.items():
+            if call in cell.source:
+                cell.outputs.append(words(NO_PYTHON.format(*said)))
     if name[0].isdigit():
         top = notebook.cells[0]
         heading, _, text = publish.BADGE.sub("", top.source, count=1).partition("\n")
@@ -152,6 +155,8 @@ def linked(source):
 def parts(output, cell, own):
     """What a page has of an output: its control alive, a truth folded away."""
     name = taken(output)
+    if "heard" in own.get(name, {}):  # it waits for Python, to say that it has answered
+        return []
     if name in own:
         output.data = {"text/html": control(own[name], output.data.get("text/html", ""))}
     elif shown := output.get("data", {}).get("text/html"):

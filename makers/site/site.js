@@ -17,7 +17,6 @@ const short = (label) => label.match(/\b[a-z]$/)?.[0]
 // What a control can be asked and told by name: { name: [() => its words, (words) => move it there] }.
 function placesOf(model, el) {
   const chosen = model.get("chosen");
-  if (!chosen && !model.get("texts")) return {}; // it only says that it is alive
   if (!chosen) {
     const [texts, index] = [model.get("texts"), () => model.get("index")];
     const go = (words) => texts.includes(words) && model.set("index", texts.indexOf(words));
@@ -95,7 +94,7 @@ function tell(model) {
 
 // What is too wide is scrolled, by keyboard too.
 function reachable() {
-  for (const box of document.querySelectorAll("pre, .output, .table-wrapper, .flipbook-stage"))
+  for (const box of document.querySelectorAll("pre, article p, .output, .table-wrapper, .flipbook-stage"))
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
 }

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from pathlib import Path
@@ -44,9 +45,9 @@ def ran(tmp_path_factory):
     def of(path):
         kept = folder / "ran" / path.name
         with FileLock(f"{kept}.lock"):
-            if not kept.exists():
-                nbformat.write(alive.run(read(path), path.parent), kept)
-        return read(kept)
+            if not kept.exists():  # nbformat would sort what stands in order in a control's state
+                kept.write_text(json.dumps(alive.run(read(path), path.parent)), encoding="utf-8")
+            return nbformat.from_dict(json.loads(kept.read_text(encoding="utf-8")))
 
     return of
 
