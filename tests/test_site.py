@@ -2,6 +2,9 @@
 
 import json
 import re
+import threading
+from contextlib import nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import nbformat
 import pytest
@@ -154,6 +157,36 @@ def test_the_other_pages_have_all_their_words(monkeypatch, published):
         )
     assert ("git clone https://github.com/owner/name" in texts["run"]) == bool(published)
     assert ("published nowhere" in texts["run"]) != bool(published)
+
+
+class Answers(BaseHTTPRequestHandler):
+    """What is there, and what is not."""
+
+    def do_GET(self):
+        self.send_response(404 if self.path == "/gone" else 200)
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *arguments):
+        """Nothing."""
+
+
+def test_a_link_to_the_outside_that_is_dead_is_named(tmp_path, capfd, monkeypatch):
+    home = new_markdown_cell("# Home\n\n```{toctree}\n01_a_lesson\n```")
+    monkeypatch.setattr(site, "besides", lambda: {"index": new_notebook(cells=[home])})
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        there, gone = (f"http://127.0.0.1:{server.server_port}/{x}" for x in ("there", "gone"))
+        for links, dead in (([there], False), ([there, gone], True)):
+            text = "# 01 · A lesson\n\n" + ", ".join(f"[link]({link})" for link in links)
+            lessons = {"01_a_lesson": new_notebook(cells=[new_markdown_cell(text)])}
+            with pytest.raises(SystemExit) if dead else nullcontext():
+                site.build(lessons, tmp_path / "links", "linkcheck")
+        server.shutdown()
+    report = (tmp_path / "links" / "output.txt").read_text(encoding="utf-8")
+    assert "broken" in report and gone in report and there not in report
+    assert gone in "".join(capfd.readouterr())  # also where only the terminal is seen
 
 
 def test_a_lesson_to_take_away_is_the_lesson_without_its_outputs(tmp_path):
