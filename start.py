@@ -82,10 +82,12 @@ def open_lab(*options):
     copies = [python(".venv"), "-m", "course_utils.copies"]
     if subprocess.call(copies):
         return 1
-    lesson = subprocess.check_output([*copies, "start"], text=True).strip()
+    first = subprocess.run([*copies, "start"], stdout=subprocess.PIPE, text=True)
+    if first.returncode:
+        return first.returncode
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    first = f"--LabApp.default_url=/lab/tree/{lesson}"
-    lab = subprocess.Popen([python(".venv"), "-m", "jupyterlab", *root, first, *options])
+    address = f"--LabApp.default_url=/lab/tree/{first.stdout.strip()}"
+    lab = subprocess.Popen([python(".venv"), "-m", "jupyterlab", *root, address, *options])
     while True:
         try:
             return lab.wait()

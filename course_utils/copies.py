@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -315,8 +316,8 @@ def told(names):
     """
     *others, last = (name[:2] for name in names)
     one, many = f"lesson {last} is", f"lessons {', '.join(others)} and {last} are"
-    by_make = Path(sys.prefix).parent.resolve() == ROOT  # it has set the course up
-    command = "make newer" if by_make else "environment.newer() in a cell"
+    own = Path(sys.prefix).parent.resolve() == ROOT  # make or start.py has set the course up
+    command = "make newer" if own and shutil.which("make") else "environment.newer() in a cell"
     return (
         f"{many if others else one} newer in the course: {command} brings "
         f"{'them' if others else 'it'} beside yours, with your answers"

@@ -1,5 +1,6 @@
 // A widget without a kernel: its state stands in the page, and what a reader moves is kept here.
 // `source` is the widget's own code, the same as in a notebook.
+const modules = new Map(); // a code is loaded once, however many controls have it
 async function show(source, state, el) {
   const hearers = new Set();
   const model = {
@@ -12,8 +13,11 @@ async function show(source, state, el) {
     on: (event, hear) => hearers.add(hear),
     off: (event, hear) => hearers.delete(hear),
   };
-  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  const widget = await import(address);
+  if (!modules.has(source)) {
+    const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+    modules.set(source, import(address));
+  }
+  const widget = await modules.get(source);
   await widget.default.render({ model, el });
   return model;
 }

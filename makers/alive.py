@@ -12,12 +12,13 @@ from latex2mathml.converter import convert
 from nbclient import NotebookClient
 
 from course_utils.figures import WIDGET
+from makers.publish import BADGE
 
 STATE = "application/vnd.jupyter.widget-state+json"
 
 
 def run(notebook, folder):
-    """The notebook, run offline, with the state of its widgets."""
+    """The notebook, run offline, with the state of its widgets, and without its badges."""
     environment = os.environ | {"COURSE_PROGRESS": "off", "HF_HUB_OFFLINE": "1"}
     environment.pop("COURSE_OUTPUTS", None)
     client = NotebookClient(
@@ -28,6 +29,8 @@ def run(notebook, folder):
         resources={"metadata": {"path": folder}},
     )
     client.execute(env=environment)
+    first = notebook.cells[0]
+    first.source = BADGE.sub("", first.source)  # they are pictures from elsewhere
     return notebook
 
 

@@ -23,7 +23,11 @@ PAGES = """\
 every lesson is there, and the calculator."""
 NO_PAGES = """\
 `make site` makes pages of the course, in `site/`: every lesson and the calculator, alive in a
-browser, without a network. This copy is published nowhere yet; once it is, a link stands here."""
+browser, without a network. This copy is published nowhere yet, and nothing of it has run on GitHub;
+once it is, a link stands here."""
+SETTINGS = """\
+on GitHub, once, Settings → Pages → Source is
+GitHub Actions, and Settings → Environments → github-pages lets tags v* deploy."""
 SET_UP = 'if "google.colab" in str(get_ipython()):'
 BADGE = re.compile(rf'\n\n<a href="{re.escape(COLAB)}.*?</a>( · <a href=.*?</a>)?')
 
@@ -156,7 +160,7 @@ def main(repository=None, tag=None):
     print(f"Lessons and README now name {published or 'no repository'}.")
     if published:
         print(f'Next: git commit -am "Publish {tag}", git tag {tag}, git push origin HEAD {tag}')
-        print(f"Some minutes later the pages are at {pages(published)}")
+        print(f"Some minutes later the pages are at {pages(published)}, if {SETTINGS}")
 
 
 if __name__ == "__main__":

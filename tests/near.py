@@ -9,7 +9,7 @@ NUMBER = re.compile(r"(?<![\w.])-?(?:\d[\d,]*)?\.\d+(?:e[+-]?\d+)?(?![\w.])")
 
 
 def is_reference():
-    """Whether this is a machine as the outputs were stored on: there every digit must be the same."""
+    """Whether this is a kind of machine that the outputs were stored on: there no digit may differ."""
     return (sys.platform, platform.machine()) == ("linux", "x86_64")
 
 

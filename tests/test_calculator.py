@@ -269,6 +269,10 @@ def test_two_models_stand_beside_each_other_to_one_scale():
     assert "keeps" not in words(calculator.bill)
     with pytest.raises(KeyError, match="Qwen3"):
         calculator.choose(beside="Qwen3-0.5B")
+    with pytest.raises(
+        traitlets.TraitError, match="beside is your own; choose a model of the list"
+    ):
+        calculator.choose(beside="your own")
 
 
 @pytest.mark.parametrize("letter, value", [("l", 16), ("n", 64), ("g", 4), ("h", 64)])

@@ -158,7 +158,9 @@ def test_make_publishes_says_what_is_next_and_takes_it_back(copy):
     assert make("publish").stdout.splitlines() == [
         "Lessons and README now name owner/name@v0.1.0.",
         'Next: git commit -am "Publish v0.1.0", git tag v0.1.0, git push origin HEAD v0.1.0',
-        "Some minutes later the pages are at https://owner.github.io/name/",
+        "Some minutes later the pages are at https://owner.github.io/name/, if on GitHub, once, "
+        "Settings → Pages → Source is",
+        "GitHub Actions, and Settings → Environments → github-pages lets tags v* deploy.",
     ]
     assert publish.settings(copy)[1] == "owner/name@v0.1.0"
     run = make("unpublish")  # and no set-up on the way

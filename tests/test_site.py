@@ -133,8 +133,7 @@ LINKS = "[a](../data/README.md), [b](02_causal_attention.ipynb#x), [c](https://a
 @pytest.mark.parametrize("published", ["", "owner/name@v0.1.0"])
 def test_buttons_and_links_lead_where_the_course_is_published(monkeypatch, published):
     monkeypatch.setattr(publish, "settings", lambda: ("0.1.0", published))
-    badge = publish.badge(published, "01_a_lesson.ipynb", "this lesson")
-    notebook = new_notebook(cells=[new_markdown_cell(f"# 01 · A lesson{badge}\n\n{LINKS}")])
+    notebook = new_notebook(cells=[new_markdown_cell(f"# 01 · A lesson\n\n{LINKS}")])
     text = site.page(notebook, "01_a_lesson").cells[0].source
     assert re.match('# 01.·.A lesson\n\n<p class="buttons">', text) and "<img" not in text
     assert ">Download</a>" in text and 'href="lessons/01_a_lesson.ipynb" download' in text
@@ -142,6 +141,14 @@ def test_buttons_and_links_lead_where_the_course_is_published(monkeypatch, publi
     assert (f'href="{colab}.ipynb">Open in Colab</a>' in text) == bool(published)
     there = "[a](https://github.com/owner/name/blob/v0.1.0/data/README.md)"
     assert text.endswith(LINKS.replace("[a](../data/README.md)", there if published else "a"))
+
+
+def test_a_lesson_that_was_run_for_a_page_has_no_badges(tmp_path):
+    """They are pictures from elsewhere, on slides too."""
+    badges = publish.badges("owner/name@v0.1.0", "01_a_lesson.ipynb")
+    cells = [new_markdown_cell(f"# 01 · A lesson{badges}\n\nText."), new_code_cell("print(1)")]
+    ran = alive.run(new_notebook(cells=cells), tmp_path)
+    assert ran.cells[0].source == "# 01 · A lesson\n\nText." and ran.cells[1].outputs
 
 
 @pytest.mark.parametrize("published", ["", "owner/name@v0.1.0"])

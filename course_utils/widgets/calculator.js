@@ -356,7 +356,8 @@ function render({ model, el }) {
   el.append(panel, card);
   el.choose = (name, value) => { // by words, as a page's address has them; what is not there is left
     const c = model.get("chosen");
-    const there = name === "model" || name === "beside" ? [own, ...every().map((x) => x.name)]
+    const named = every().map((x) => x.name);
+    const there = name === "model" ? [own, ...named] : name === "beside" ? ["", ...named]
       : name === "pages" ? Object.keys(pages) : name === "weights" ? [Math.min(Math.max(Number(value), 0), 10000) || 0]
       : offered(name, state()).values;
     const found = there.find((x) => String(x) === value || name === "weights");

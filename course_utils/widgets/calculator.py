@@ -90,6 +90,8 @@ class Calculator(anywidget.AnyWidget):
         for name, value in values.items():
             if name in ("model", "beside"):
                 value = value and self.find(value).name
+                if (name, value) == ("beside", OWN):
+                    raise traitlets.TraitError(f"beside is {OWN}; choose a model of the list")
             elif name == "weights":
                 if not 0 <= value <= 10_000:
                     raise traitlets.TraitError(f"weights is {value}; it must be from 0 to 10000")

@@ -5,7 +5,7 @@
 function formula({ model, el }, draw, coupled = (chosen) => chosen) {
   const names = Object.keys(model.get("controls"));
   function choose(name, value) {
-    if (value === undefined) return;
+    if (value === undefined || value === model.get("chosen")[name]) return;
     model.set("chosen", coupled({ ...model.get("chosen"), [name]: value }, name, model.get("facts"))); // and follow is called
     model.save_changes();
   }

@@ -50,8 +50,6 @@ def main(what="html", folder=ROOT / "site"):
         run(notebook, ROOT / "notebooks")
         print("done")
     build(notebooks, folder)
-    for name in notebooks:
-        put(ROOT / "notebooks" / f"{name}.ipynb", folder / NOTEBOOKS)
     print(f"Open {os.path.relpath(folder / 'index.html')} in a browser.")
 
 
@@ -74,16 +72,23 @@ def build(notebooks, folder, builder="html"):
         shutil.copy(HERE / "site.css", static)
         shutil.copy(HERE / "conf.py", source)
         shutil.copytree(HERE / "templates", source / "templates")
-        shutil.rmtree(folder, ignore_errors=True)
+        made = Path(home, "site")
         options = ["-b", builder, "-d", f"{home}/doctrees", "--quiet", "--fail-on-warning"]
-        if failed := build_main([*options, str(source), str(folder)]):
-            raise SystemExit(failed)
+        failed = build_main([*options, str(source), str(made)])
+        if builder == "html" and not failed:
+            for name in notebooks:
+                put(ROOT / "notebooks" / f"{name}.ipynb", made / NOTEBOOKS)
+        if builder != "html" or not failed:  # a site that is there stays until there is another
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.move(made, folder)
+    if failed:
+        raise SystemExit(failed)
 
 
 def besides():
     """The pages that are no lessons, as notebooks: {name: notebook}."""
     _, published = publish.settings()
-    repository, _, tag = published.partition("@")
+    repository = published.partition("@")[0]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"^\| \| lesson .*\n(?:\|.*\n)*", readme, flags=re.M)
     words = {
@@ -91,7 +96,6 @@ def besides():
         "COLAB": "Every lesson has a button for it." if published else publish.NOWHERE,
         "ADDRESS": f"https://github.com/{repository}" if published else "ADDRESS",
         "FOLDER": repository.rpartition("/")[2] or "FOLDER",
-        "OF": f"They are made of {tag}." if published else "",
     }
     found = {}
     for path in sorted(HERE.glob("*.md")):
@@ -116,7 +120,7 @@ def page(notebook, name):
                 cell.outputs.append(words(NO_PYTHON.format(*said)))
     if name[0].isdigit():
         top = notebook.cells[0]
-        heading, _, text = publish.BADGE.sub("", top.source, count=1).partition("\n")
+        heading, _, text = top.source.partition("\n")
         top.source = f"{heading}\n\n{buttons(name)}\n{text}"
     return notebook
 

@@ -1,7 +1,7 @@
 """Sphinx's settings for the site; makers.site runs it, over a folder that it has written."""
 
 project = html_title = "One Key, Many Queries"
-extensions = ["myst_nb", "sphinx.ext.githubpages"]
+extensions = ["myst_nb"]
 nb_execution_mode = "off"
 myst_enable_extensions = []
 myst_heading_anchors = 3

@@ -1,7 +1,8 @@
 // Brings the controls of a page to life, one after the other. The address says where the control
-// that was moved last stands, as in #g=8, and such an address moves it there.
+// that was moved last stands, as in #g=8. Such an address moves it there; what it does not say of a
+// control that it names is as on a fresh page.
 const names = new Set(); // of all controls of this page, each once: g, g-2, model, …
-const begun = []; // the controls that are alive: { el, model, places }
+const begun = []; // the controls that are alive: { el, model, places, start, fresh }
 
 function unique(name) {
   let [own, i] = [name, 2];
@@ -44,41 +45,52 @@ function revive(el) {
 }
 
 async function begin() {
-  const all = [...document.querySelectorAll(".control")];
-  for (const before of all) {
-    const { el, model } = await revive(before);
-    if (model.get("options") !== undefined) tell(model); // a guess is nobody else's
-    else {
-      const one = { el, model, places: placesOf(model, el) };
-      one.start = said(one);
-      begun.push(one);
-      model.on("change", () => write(one));
+  for (const before of [...document.querySelectorAll(".control")]) {
+    try {
+      const { el, model } = await revive(before);
+      if (model.get("options") !== undefined) tell(model); // a guess is nobody else's
+      else {
+        const kept = model.get("chosen") ? "chosen" : "index";
+        const [places, value] = [placesOf(model, el), model.get(kept)];
+        const one = { el, places, fresh: () => model.set(kept, value) };
+        one.start = said(one);
+        begun.push(one);
+        model.on("change", () => write(one));
+      }
+    } catch (error) {
+      console.error(error); // its picture and its words are there
     }
   }
   follow();
-  document.documentElement.dataset.alive = all.length;
 }
 
 const said = ({ places }) => Object.fromEntries(Object.entries(places).map(([name, [ask]]) => [name, ask()]));
 
-let late;
-function write(one) { // when the slider rests: browsers refuse many addresses a second
+// When a slider rests, as browsers refuse many addresses a second; all that it goes with, in order.
+let late, following;
+function write(one) {
+  if (following) return;
   clearTimeout(late);
   late = setTimeout(() => {
-    const now = Object.entries(said(one)).filter(([name, words]) => words !== one.start[name]);
-    const address = new URLSearchParams(now);
-    history.replaceState(null, "", now.length ? `#${address}` : location.pathname + location.search);
+    const now = Object.entries(said(one));
+    const moved = now.some(([name, words]) => words !== one.start[name]);
+    const bare = location.pathname + location.search;
+    history.replaceState(null, "", moved ? `#${new URLSearchParams(now)}` : bare);
   }, 300);
 }
 
 function follow() {
   if (!location.hash.includes("=")) return;
   const asked = new URLSearchParams(location.hash.slice(1));
-  for (const { el, places } of begun) {
+  following = true;
+  for (const { el, places, fresh } of begun) {
     const here = [...asked].filter(([name]) => name in places);
+    if (!here.length) continue;
+    fresh();
     for (const [name, words] of here) places[name][1](words);
-    if (here.length) el.scrollIntoView({ block: "center" });
+    el.scrollIntoView({ block: "center" });
   }
+  following = false;
 }
 addEventListener("hashchange", follow);
 
@@ -99,5 +111,9 @@ function reachable() {
     else box.removeAttribute("tabindex");
 }
 
-begin().then(reachable);
+begin().finally(() => {
+  reachable();
+  document.documentElement.dataset.alive = begun.length;
+});
 addEventListener("resize", reachable);
+document.addEventListener("toggle", reachable, true); // what is unfolded

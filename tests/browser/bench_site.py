@@ -100,11 +100,8 @@ def loads(browser, address, network):
                 page.evaluate("({ text: first.startTime, picture: window.pictured ?? null, "
                 "largest: largest.startTime, alive, shifted })")
             )  # fmt: skip
-    return {
-        name: median(visit[name] for visit in visits)
-        for name in visits[0]
-        if visits[0][name] is not None
-    }
+    told = {name: [visit[name] for visit in visits] for name in visits[0]}
+    return {name: median(ms) for name, ms in told.items() if None not in ms}
 
 
 def steps(browser, address, slider, shown):
@@ -126,6 +123,8 @@ def steps(browser, address, slider, shown):
 
 
 def main():
+    if not (SITE / "index.html").exists():
+        sys.exit("Run make site first.")
     handler = partial(Handler, directory=str(SITE))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
