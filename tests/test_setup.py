@@ -286,6 +286,13 @@ def test_the_readme_names_what_exists():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)$", text, flags=re.M):
         assert re.search(rf"^{''.join(target)}:", makefile, flags=re.M), target
+    first, *others = re.search(r"```\n(py (?s:.*?))\n```", text)[1].splitlines()  # without make
+    assert first == "py start.py" and len(others) == 2
+    for command in others:
+        program, _, asked = command.partition(" -m ")
+        assert program == r".venv\Scripts\python"
+        same = asked.replace("04", '"$(LESSON)"')
+        assert f"-m {same}\n" in makefile
     (tree,) = re.findall(r"## What is where\n\n```\n(.*?)```", text, flags=re.S)
     folder, named = ROOT, set()
     for line in tree.strip().splitlines():

@@ -79,16 +79,26 @@ def test_the_script_has_the_code_of_every_control_once():
     assert codes == {site.key("one"): "one", site.key(HOSTILE): HOSTILE}
 
 
-def test_a_truth_is_folded_away_and_what_else_was_printed_stays():
+def test_a_truth_is_folded_away_with_what_was_printed_beside_it():
     ask = questions.find("06.maps")["ask"]
-    printed = new_output("stream", text=f"before\n{ask}: 8.\nafter\n")
-    cell = a_page(new_code_cell('x = 8\ntruth("06.maps", x)', outputs=[printed])).cells[1]
-    assert cell.outputs[0].text == "before\nafter\n"
-    answer = BeautifulSoup(html(cell)[0], "html.parser").details
+    outputs = [
+        new_output("stream", text=f"before\n{ask}: 8.\n"),
+        new_output("execute_result", {"text/plain": "after"}),
+    ]
+    cell = a_page(new_code_cell('x = 8\ntruth("06.maps", x)', outputs=outputs)).cells[1]
+    (shown,) = html(cell)
+    answer = BeautifulSoup(shown, "html.parser").details
     assert answer["data-ask"] == ask and answer.p.text == f"{ask}: 8."
+    assert answer.pre.text == "before\nafter\n"
+    two = new_output("stream", text=f"{ask}: 8.\n{questions.find('06.reads')['ask']}: 1.\nx\n")
+    cell = a_page(new_code_cell('truth("06.maps", 8)\ntruth("06.reads", 1)', outputs=[two])).cells[
+        1
+    ]
+    answers = [BeautifulSoup(shown, "html.parser") for shown in html(cell)]
+    assert [len(answer.select("pre")) for answer in answers] == [1, 0]
     alone = new_output("stream", text=f"{ask}: 8.\n")
     cell = a_page(new_code_cell('truth("06.maps", 8)', outputs=[alone])).cells[1]
-    assert [output.output_type for output in cell.outputs] == ["display_data"]
+    assert "<pre>" not in html(cell)[0]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +137,7 @@ def test_a_picture_says_how_small_it_may_be():
     assert shown == '<img style="--least: 660px" alt="a" width="1000" src="data:,">'
 
 
-LINKS = "[a](../data/README.md), [b](02_causal_attention.ipynb#x), [c](https://arxiv.org/abs/1)"
+LINKS = "x ([how](../data/README.md)), [a](../data/README.md), [b](02_causal_attention.ipynb#x), [c](https://arxiv.org/abs/1)"
 
 
 @pytest.mark.parametrize("published", ["", "owner/name@v0.1.0"])
@@ -136,11 +146,16 @@ def test_buttons_and_links_lead_where_the_course_is_published(monkeypatch, publi
     notebook = new_notebook(cells=[new_markdown_cell(f"# 01 · A lesson\n\n{LINKS}")])
     text = site.page(notebook, "01_a_lesson").cells[0].source
     assert re.match('# 01.·.A lesson\n\n<p class="buttons">', text) and "<img" not in text
-    assert ">Download</a>" in text and 'href="lessons/01_a_lesson.ipynb" download' in text
+    assert (
+        ">Download the notebook</a>" in text and 'href="lessons/01_a_lesson.ipynb" download' in text
+    )
     colab = "https://colab.research.google.com/github/owner/name/blob/v0.1.0/notebooks/01_a_lesson"
     assert (f'href="{colab}.ipynb">Open in Colab</a>' in text) == bool(published)
-    there = "[a](https://github.com/owner/name/blob/v0.1.0/data/README.md)"
-    assert text.endswith(LINKS.replace("[a](../data/README.md)", there if published else "a"))
+    blob = "https://github.com/owner/name/blob/v0.1.0"
+    there = (
+        LINKS.replace("..", blob) if published else LINKS.replace(" ([how](../data/README.md))", "")
+    )
+    assert text.endswith(there.replace("[a](../data/README.md)", "a"))
 
 
 def test_a_lesson_that_was_run_for_a_page_has_no_badges(tmp_path):
@@ -164,6 +179,7 @@ def test_the_other_pages_have_all_their_words(monkeypatch, published):
         )
     assert ("git clone https://github.com/owner/name" in texts["run"]) == bool(published)
     assert ("published nowhere" in texts["run"]) != bool(published)
+    assert ("*Open in Colab*" in texts["run"]) == bool(published)
 
 
 class Answers(BaseHTTPRequestHandler):

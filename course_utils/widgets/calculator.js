@@ -358,7 +358,7 @@ function render({ model, el }) {
     const c = model.get("chosen");
     const named = every().map((x) => x.name);
     const there = name === "model" ? [own, ...named] : name === "beside" ? ["", ...named]
-      : name === "pages" ? Object.keys(pages) : name === "weights" ? [Math.min(Math.max(Number(value), 0), 10000) || 0]
+      : name === "pages" ? Object.keys(pages) : name === "weights" ? [Number(value)].filter((x) => x >= 0 && x <= 10000)
       : offered(name, state()).values;
     const found = there.find((x) => String(x) === value || name === "weights");
     if (found !== undefined && found !== c[name]) choose(name, found);

@@ -30,6 +30,23 @@ from makers.lessons import ROOT, draws, is_exercise, lessons
 HERE = Path(__file__).parent
 NOTEBOOKS = "lessons"  # the folder of the site in which they lie, to be taken
 READABLE = 0.66  # of the size of a picture in a notebook: its least on a phone
+CLONE = """Take the folder of the course, with git:
+
+```
+git clone https://github.com/{}
+cd {}
+```"""
+NO_CLONE = """\
+This copy is published nowhere yet, so there is no address to take the course from: ask those who
+gave you these pages for its folder, and open a terminal in it."""
+COLAB = """\
+Every lesson has a button, *Open in Colab*; there, *Runtime → Run all*. Nothing is installed on your
+machine."""
+NO_COLAB = """\
+Download a lesson, by the button under its title. In Colab, *File → Upload notebook*; then, under
+*Files*, upload the course as one file, a wheel: `make wheel`, in the course's folder, makes it.
+*Runtime → Run all* does the rest."""
+LETTERS = "Letters: `figures.alphabet()`"
 NO_PYTHON = """\
 <p class="no-python">{}: <a href="run.html">run the lesson yourself</a> to {}.</p>"""
 ONLY_THERE = {  # what a cell does that a page cannot: what to say of it
@@ -93,9 +110,8 @@ def besides():
     (table,) = re.findall(r"^\| \| lesson .*\n(?:\|.*\n)*", readme, flags=re.M)
     words = {
         "LESSONS": table.replace("(notebooks/", "("),
-        "COLAB": "Every lesson has a button for it." if published else publish.NOWHERE,
-        "ADDRESS": f"https://github.com/{repository}" if published else "ADDRESS",
-        "FOLDER": repository.rpartition("/")[2] or "FOLDER",
+        "CLONE": CLONE.format(repository, repository.rpartition("/")[2]) if published else NO_CLONE,
+        "COLAB": COLAB if published else NO_COLAB,
     }
     found = {}
     for path in sorted(HERE.glob("*.md")):
@@ -114,7 +130,7 @@ def page(notebook, name):
             cell.source = drawn(linked(cell.source))
             continue
         cell.metadata.setdefault("tags", []).extend(folded(cell))
-        cell.outputs = [part for output in cell.outputs for part in parts(output, cell, own)]
+        cell.outputs = shown(cell, own)
         for call, said in ONLY_THERE.items():
             if call in cell.source:
                 cell.outputs.append(words(NO_PYTHON.format(*said)))
@@ -143,47 +159,67 @@ def buttons(name):
     return (
         '<p class="buttons">\n'
         + (link.format(address, "", "Open in Colab") if published else "")
-        + link.format(f"{NOTEBOOKS}/{name}.ipynb", " download", "Download")
-        + "<span>Here sliders, quizzes and hints work; "
-        'to change code and have it checked, <a href="run.html">run it</a>.</span></p>\n'
+        + link.format(f"{NOTEBOOKS}/{name}.ipynb", " download", "Download the notebook")
+        + "<span>The lesson as it ran: sliders, quizzes and hints work. Where it says to run or "
+        'change code, <a href="run.html">run it yourself</a>.</span></p>\n'
     )
 
 
 def linked(source):
-    """A text whose links to files of the course lead to GitHub, or are no links."""
+    """A text whose links lead to other pages, and to the course's files if they are on GitHub."""
+    source = source.replace(LETTERS, "[Nine letters](00_start_here.ipynb#nine-letters)")
     repository, _, tag = publish.settings()[1].partition("@")
-    there = rf"[\1](https://github.com/{repository}/blob/{tag}/\2)" if repository else r"\1"
-    return re.sub(r"\[([^\]]*)\]\(\.\./([^)]*)\)", there, source)
+    link = r"\[([^\]]*)\]\(\.\./([^)]*)\)"
+    if repository:
+        return re.sub(link, rf"[\1](https://github.com/{repository}/blob/{tag}/\2)", source)
+    return re.sub(link, r"\1", re.sub(rf" \({link}\)", "", source))  # "(how)" is there for its link
 
 
-def parts(output, cell, own):
-    """What a page has of an output: its control alive, a truth folded away."""
-    name = taken(output)
-    if "heard" in own.get(name, {}):  # it waits for Python, to say that it has answered
-        return []
-    if name in own:
-        output.data = {"text/html": control(own[name], output.data.get("text/html", ""))}
-    elif shown := output.get("data", {}).get("text/html"):
-        output.data["text/html"] = re.sub(r'<img (?=[^>]*width="(\d+)")', picture, shown)
-    truths = []
+def shown(cell, own):
+    """What a page has of what a cell has put out: controls alive, a truth and words folded away."""
+    outputs = [alive for output in cell.outputs if (alive := lively(output, own))]
+    printed = [output for output in outputs if is_printed(output)]
+    text = "".join(output.get("text") or f"{output.data['text/plain']}\n" for output in printed)
+    truths = {}
     for question in re.findall(r'^ *truth\("(.*?)"', cell.source, flags=re.M):
         ask = questions.find(question)["ask"]
-        if found := re.search(rf"^{re.escape(ask)}: (.*)\.\n", output.get("text", ""), flags=re.M):
-            output.text = output.text.replace(found[0], "", 1)
-            truths.append(words(truth(ask, found[1])))
-    return [output, *truths] if output.get("text") != "" else truths
+        if found := re.search(rf"^{re.escape(ask)}: (.*)\.\n", text, flags=re.M):
+            truths[ask] = found[1]
+            text = text.replace(found[0], "", 1)
+    if not truths:
+        return outputs
+    beside = [text, *[""] * (len(truths) - 1)]  # what was printed goes with the first
+    folds = [words(truth(*one, x)) for one, x in zip(truths.items(), beside, strict=True)]
+    return folds + [output for output in outputs if not is_printed(output)]
+
+
+def lively(output, own):
+    """An output with its control alive, and with its pictures as small as they may be; or None."""
+    name = taken(output)
+    if "heard" in own.get(name, {}) or output.get("text") == "":
+        return None  # it waits for Python, to say that it has answered; or there is nothing
+    if name in own:
+        output.data = {"text/html": control(own[name], output.data.get("text/html", ""))}
+    elif page := output.get("data", {}).get("text/html"):
+        output.data["text/html"] = re.sub(r'<img (?=[^>]*width="(\d+)")', picture, page)
+    return output
+
+
+def is_printed(output):
+    return output.output_type == "stream" or set(output.get("data", ())) == {"text/plain"}
 
 
 def words(html):
     return new_output("display_data", {"text/html": html})
 
 
-def truth(ask, it_is):
-    """The truth of a question, to be unfolded; the guess unfolds it as well."""
-    ask, it_is = escape(ask), escape(it_is)
+def truth(ask, it_is, printed=""):
+    """The truth of a question, with what was printed beside it, folded; a guess unfolds it."""
+    ask, it_is, printed = map(escape, (ask, it_is, printed))
     return (
         f'<details class="truth" data-ask="{ask}"><summary>The answer</summary>'
-        f'<p>{ask}: <span class="said"></span>{it_is}.</p></details>'
+        f'<p>{ask}: <span class="said"></span>{it_is}.</p>'
+        f"{printed and f'<pre>{printed}</pre>'}</details>"
     )
 
 

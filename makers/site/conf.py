@@ -6,6 +6,7 @@ nb_execution_mode = "off"
 myst_enable_extensions = []
 myst_heading_anchors = 3
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 templates_path = ["templates"]
 html_static_path = ["_static"]
 html_css_files = ["controls.css", "site.css"]

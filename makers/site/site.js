@@ -88,19 +88,21 @@ function follow() {
     if (!here.length) continue;
     fresh();
     for (const [name, words] of here) places[name][1](words);
-    el.scrollIntoView({ block: "center" });
+    el.scrollIntoView({ block: el.offsetHeight < innerHeight ? "center" : "start" });
   }
   following = false;
 }
 addEventListener("hashchange", follow);
 
-// The answer to a question unfolds with the guess, and says both.
+// The answer to a question unfolds when a guess rests, as keys go through other places; it says both.
 function tell(model) {
   const answer = [...document.querySelectorAll(".truth")].find((x) => x.dataset.ask === model.get("label"));
+  let rest;
   model.on("change", () => {
     if (!answer || !model.get("index")) return;
-    answer.open = true;
     answer.querySelector(".said").textContent = `you said ${model.get("texts")[model.get("index")]}; the answer is `;
+    clearTimeout(rest);
+    rest = setTimeout(() => { answer.open = true; }, 1200);
   });
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import pytest
@@ -77,7 +78,7 @@ def test_all_prose_and_all_that_was_printed_is_on_the_page(folder, ran, path):
         there[word] = there.get(word, 0) + 1
     for cell in ran(path).cells:
         if cell.cell_type == "markdown":
-            shown = markdown2html(alive.drawn(cell.source))
+            shown = markdown2html(alive.drawn(site.linked(cell.source)))
             for word in words(BeautifulSoup(shown, "html.parser").text):
                 there[word] = there.get(word, 0) - 1
     assert not [word for word, n in there.items() if n < 0]
@@ -132,7 +133,7 @@ def test_a_page_is_small_and_asks_for_nothing_from_elsewhere(folder, name):
         if re.match(r"https?:", file):
             continue
         assert not file or (folder / file).exists(), file
-        if place and file:
+        if place and file and "=" not in place:  # a place of a slider is none in the text
             ids = {tag["id"] for tag in article(folder, file.removesuffix(".html")).select("[id]")}
             assert place in ids, link["href"]
 
@@ -162,7 +163,7 @@ def test_tab_reaches_everything_and_every_control_moves(opened, name):
     for book in page.locator(".control.flipbook").all():
         slider = book.get_by_role("slider")
         alts = [x.get_attribute("alt") for x in book.locator("img").all()]
-        seen = turn_pages(type("Book", (), {"slider": slider, "picture": book.get_by_role("img")}))
+        seen = turn_pages(SimpleNamespace(slider=slider, picture=book.get_by_role("img")))
         assert seen == alts
         moved += 1
     for slider in (
@@ -212,9 +213,11 @@ def test_an_address_carries_the_place_of_a_slider(opened):
     page.wait_for_function("location.hash === '#g=4'")
     page.evaluate("location.hash = '#g=1'")
     expect(g).to_have_attribute("aria-valuetext", "1")
-    page.evaluate("location.hash = '#g=5'")  # there is none
-    expect(g).to_have_attribute("aria-valuetext", "1")
-    g.press("ArrowRight")  # where the page begins
+    page.evaluate("location.hash = '#g=5'")  # there is none: as on a fresh page
+    expect(g).to_have_attribute("aria-valuetext", "2")
+    g.press("ArrowRight")
+    page.wait_for_function("location.hash === '#g=4'")
+    g.press("ArrowLeft")  # where the page begins
     page.wait_for_function("location.hash === ''")
 
 
