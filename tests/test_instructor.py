@@ -272,7 +272,7 @@ def test_every_name_exists():
         elif re.fullmatch(r"\d\d\.\w+", name):
             assert name in exercises() or name in questions.questions(), name
         elif re.fullmatch(r"[\w./-]+(/|\.(md|py|csv|json|yml))", name):
-            assert name == "slides/" or (ROOT / name).exists(), name
+            assert name in ("slides/", "site/") or (ROOT / name).exists(), name
         elif module := re.fullmatch(r"python -m ([\w.]+)", name):
             assert (ROOT / f"{module[1].replace('.', '/')}.py").exists(), name
     for name in re.findall(r"slides/(\w+)\.html", GUIDE):
