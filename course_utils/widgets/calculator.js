@@ -139,9 +139,8 @@ const UNWEIGHED = "How many users fit? Type the weights in GB: parameters · byt
 // The bytes of a model's cache, and of those of the same sizes at both ends: [its own, MHA, MQA].
 const sizes = (m, c) => [m.layers, heads(m, m.n), heads(m, 1)].map((layers) => kvBytes(paged(layers, c), c));
 
-// How much more the one of two keeps.
-function versus(m, other, c) {
-  const [[x], [y]] = [sizes(m, c), sizes(other, c)];
+// How much more the one of two keeps, x and y bytes.
+function versus([m, other], [[x], [y]]) {
   if (x === y) return `${m.name} keeps as much as ${other.name}.`;
   const [more, less] = x > y ? [m, other] : [other, m];
   const [most, least] = [Math.max(x, y), Math.min(x, y)];
@@ -149,12 +148,10 @@ function versus(m, other, c) {
 }
 
 // What stands on a card: [what comes before the words, the words, what follows], as HTML. Bars are
-// to the scale of all models that stand beside each other, so that they can be compared.
-function bill(m, c, facts, beside) {
+// to the scale of the sizes of all models that stand beside each other, so that they can be compared.
+function bill(m, c, facts, [total, mha, mqa], all) {
   const layers = paged(m.layers, c);
-  const [total, mha, mqa] = sizes(m, c);
   const user = kvBytes(layers, c, 1);
-  const all = beside.map((other) => sizes(other, c));
   const [largest, longest] = [Math.max(...all.map(([own]) => own)), Math.max(...all.flat())];
   let above = `<b>${escape(m.name)}</b> · ${m.kind === "none" ? "no K/V heads" : m.kind}`;
   if (!layers.length) above += "<div>nothing is kept of a token</div>";
@@ -337,13 +334,14 @@ function render({ model, el }) {
       !fieldset.hidden && c.pages === "all" && "all tokens in every layer"].filter(Boolean).join(" · ");
     source.element.hidden = !m.layers.some((x) => x.cross);
     const shown = [m, c.beside && found({ model: c.beside })].filter(Boolean);
-    const versusWords = shown.length > 1 ? versus(...shown, c) : "";
-    if (compared.textContent !== versusWords) compared.textContent = versusWords;
+    const all = shown.map((x) => sizes(x, c));
+    const more = shown.length > 1 ? versus(shown, all) : "";
+    if (compared.textContent !== more) compared.textContent = more;
     bills.forEach(({ element, parts }, i) => {
       if (!shown[i]) return element.remove();
       if (!element.isConnected) card.append(element);
       const weights = i ? facts.weights[c.beside] ?? null : c.weights;
-      const page = bill(shown[i], { ...c, weights }, facts, shown);
+      const page = bill(shown[i], { ...c, weights }, facts, all[i], all);
       parts.forEach((part, j) => {
         if (part.written !== page[j]) part.innerHTML = part.written = page[j]; // the words are read out
       });
@@ -355,13 +353,12 @@ function render({ model, el }) {
   el.classList.add("calculator");
   el.append(panel, card);
   el.choose = (name, value) => { // by words, as a page's address has them; what is not there is left
-    const c = model.get("chosen");
     const named = every().map((x) => x.name);
-    const there = name === "model" ? [own, ...named] : name === "beside" ? ["", ...named]
-      : name === "pages" ? Object.keys(pages) : name === "weights" ? [Number(value)].filter((x) => x >= 0 && x <= 10000)
-      : offered(name, state()).values;
-    const found = there.find((x) => String(x) === value || name === "weights");
-    if (found !== undefined && found !== c[name]) choose(name, found);
+    const typed = [Number(value)].filter((x) => x >= 0 && x <= 10000);
+    const lists = { model: [own, ...named], beside: ["", ...named], pages: Object.keys(pages), weights: typed };
+    const there = lists[name] ?? offered(name, state()).values;
+    const found = name === "weights" ? there[0] : there.find((x) => String(x) === value);
+    if (found !== undefined && found !== model.get("chosen")[name]) choose(name, found);
   };
   follow();
   return () => {

@@ -370,22 +370,24 @@ def bill(geometry, chosen, beside=None):
     order, as calculator.js writes.
     """
     if not beside:
-        return bill_of(geometry, chosen, [geometry])
-    both = [geometry, beside]
-    weighed = [chosen, chosen | {"weights": WEIGHTS.get(beside.name)}]
-    bills = [bill_of(m, c, both) for m, c in zip(both, weighed, strict=True)]
-    return f"<p>{html.escape(versus(*both, chosen))}</p>{''.join(bills)}"
+        own = sizes(geometry, chosen)
+        return bill_of(geometry, chosen, own, [own])
+    m, c, other = geometry, chosen, chosen | {"weights": WEIGHTS.get(beside.name)}
+    first, second = both = [sizes(m, c), sizes(beside, c)]
+    bills = bill_of(m, c, first, both) + bill_of(beside, other, second, both)
+    return f"<p>{html.escape(versus(m, first[0], beside, second[0]))}</p>{bills}"
 
 
-def versus(m, other, c):
-    """How much more the one of two models keeps."""
-    less, more = sorted([m, other], key=lambda x: sizes(x, c)[0])
-    least, most = sizes(less, c)[0], sizes(more, c)[0]
-    if least == most:
+def versus(m, x, other, y):
+    """How much more the one of two models keeps, x and y bytes."""
+    if x == y:
         return f"{m.name} keeps as much as {other.name}."
-    if not least:
-        return f"{less.name} keeps nothing."
-    return f"{more.name} keeps {number(most / least)} × what {less.name} does."
+    (least, less), (most, more) = sorted([(x, m.name), (y, other.name)])
+    return (
+        f"{more} keeps {number(most / least)} × what {less} does."
+        if least
+        else f"{less} keeps nothing."
+    )
 
 
 def sizes(m, c):
@@ -394,13 +396,11 @@ def sizes(m, c):
     return [size(in_pages(x, c), c) for x in every]
 
 
-def bill_of(geometry, chosen, shown):
-    """The bill of one of the models that are shown; its bars are to the scale of all."""
-    m, c = geometry, chosen
-    every = [sizes(x, c) for x in shown]
-    largest, longest = max(own for own, *_ in every), max(map(max, every))
-    paged = in_pages(m, c)
-    total, user = size(paged, c), size(paged, c, batch=1)
+def bill_of(m, c, own, every):
+    """The bill of one of the models that are shown, of its sizes; bars are to the scale of all."""
+    largest, longest = max(x for x, *_ in every), max(map(max, every))
+    paged, total = in_pages(m, c), own[0]
+    user = size(paged, c, batch=1)
     kind = "no K/V heads" if m.kind == "none" else m.kind
     page = f"<b>{html.escape(m.name)}</b> · {kind}<br>"
     page += "" if m.caches else "nothing is kept of a token<br>"
@@ -421,7 +421,7 @@ def bill_of(geometry, chosen, shown):
                 f"<span>{numbers(x, c)} = {part:,} bytes</span></div>"
             )
     if any(x.n_kv_heads or x.latent_dim for x in m.caches):
-        page += table(["same sizes", "to scale", "cache", "this cache"], compared(m, c, longest))
+        page += table(["same sizes", "to scale", "cache", "this cache"], compared(m, own, longest))
     page += users(user, c) if user and c["weights"] else ""
     page += f"<div>{UNWEIGHED}</div>" if user and c["weights"] == 0 else ""
     notes = "<br>".join(html.escape(note) for note, holds in notes_on(m, c, user).items() if holds)
@@ -445,13 +445,13 @@ def token_words(m, c):
     return f"Each token adds {first:,} bytes{mean}, {full}{alone}."
 
 
-def compared(m, c, longest):
+def compared(m, own, longest):
     """Rows of a table: MHA and MQA of the same layers, and this cache between them."""
     gs = {x.n_kv_heads for x in m.caches if x.n_kv_heads}
     this = f"this, g = {gs.pop()}" if len(gs) == 1 else "this"
     if any(x.latent_dim for x in m.caches):
         this = "this, a latent"
-    total, mha, mqa = sizes(m, c)
+    total, mha, mqa = own
     rows = {f"MHA, g = {m.n_heads}": mha, this: total, "MQA, g = 1": mqa}
     return [
         [name, bar(x / longest if x else 0), gb(x), times(x, total)] for name, x in rows.items()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import nbformat
 from myst_nb.core.read import read_myst_markdown_notebook
+from nbconvert.preprocessors import ClearOutputPreprocessor
 from nbformat.v4 import new_output
 from sphinx.cmd.build import build_main
 
@@ -123,11 +124,12 @@ def besides():
 
 def page(notebook, name):
     """The notebook that Sphinx makes a page of, of one that was run."""
+    _, published = publish.settings()
     own = states(notebook)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = drawn(linked(cell.source))
+            cell.source = drawn(linked(cell.source, published))
             continue
         cell.metadata.setdefault("tags", []).extend(folded(cell))
         cell.outputs = shown(cell, own)
@@ -137,7 +139,7 @@ def page(notebook, name):
     if name[0].isdigit():
         top = notebook.cells[0]
         heading, _, text = top.source.partition("\n")
-        top.source = f"{heading}\n\n{buttons(name)}\n{text}"
+        top.source = f"{heading}\n\n{buttons(name, published)}\n{text}"
     return notebook
 
 
@@ -151,24 +153,23 @@ def folded(cell):
     return ["hide-input"] if is_shown or "environment.set_up()" in cell.source else []
 
 
-def buttons(name):
+def buttons(name, published):
     """What stands under the title of a lesson: where its code runs."""
-    _, published = publish.settings()
     link = '<a class="button" href="{}"{}>{}</a>\n'
-    address = published and publish.colab(published, f"{name}.ipynb")
+    links = link.format(f"{NOTEBOOKS}/{name}.ipynb", " download", "Download the notebook")
+    if published:
+        links = link.format(publish.colab(published, f"{name}.ipynb"), "", "Open in Colab") + links
     return (
-        '<p class="buttons">\n'
-        + (link.format(address, "", "Open in Colab") if published else "")
-        + link.format(f"{NOTEBOOKS}/{name}.ipynb", " download", "Download the notebook")
-        + "<span>The lesson as it ran: sliders, quizzes and hints work. Where it says to run or "
+        f'<p class="buttons">\n{links}'
+        "<span>The lesson as it ran: sliders, quizzes and hints work. Where it says to run or "
         'change code, <a href="run.html">run it yourself</a>.</span></p>\n'
     )
 
 
-def linked(source):
+def linked(source, published):
     """A text whose links lead to other pages, and to the course's files if they are on GitHub."""
     source = source.replace(LETTERS, "[Nine letters](00_start_here.ipynb#nine-letters)")
-    repository, _, tag = publish.settings()[1].partition("@")
+    repository, _, tag = published.partition("@")
     link = r"\[([^\]]*)\]\(\.\./([^)]*)\)"
     if repository:
         return re.sub(link, rf"[\1](https://github.com/{repository}/blob/{tag}/\2)", source)
@@ -201,7 +202,7 @@ def lively(output, own):
     if name in own:
         output.data = {"text/html": control(own[name], output.data.get("text/html", ""))}
     elif page := output.get("data", {}).get("text/html"):
-        output.data["text/html"] = re.sub(r'<img (?=[^>]*width="(\d+)")', picture, page)
+        output.data["text/html"] = legible(page)
     return output
 
 
@@ -223,9 +224,13 @@ def truth(ask, it_is, printed=""):
     )
 
 
-def picture(image):
-    """The beginning of an <img>, with the least width at which one can read it."""
-    return f'<img style="--least: {READABLE * int(image[1]):.0f}px" '
+def legible(page):
+    """HTML in which every <img> says the least width at which one can read it."""
+
+    def said(image):
+        return f'<img style="--least: {READABLE * int(image[1]):.0f}px" '
+
+    return re.sub(r'<img (?=[^>]*width="(\d+)")', said, page)
 
 
 def control(state, before):
@@ -237,11 +242,10 @@ def control(state, before):
     kept["code"] = key(state["_esm"])
     if frames := state.get("frames"):
         i = state["index"]
-        before = (
+        before = legible(
             f'<img alt="{escape(state["alts"][i])}" width="{state["width"]:.0f}" '
             f'src="data:image/png;base64,{frames[i]["base64"]}">'
         )
-        before = re.sub(r'<img (?=[^>]*width="(\d+)")', picture, before)
         kept["frames"] = [*frames[:i], None, *frames[i + 1 :]]
     text = json.dumps(kept, ensure_ascii=False).replace("<", r"\u003c")
     return f'<div class="control">{before}</div><script type="application/json">{text}</script>'
@@ -263,10 +267,8 @@ def put(path, folder):
     """Put a lesson, without its outputs, into a folder."""
     folder.mkdir(exist_ok=True)
     notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    nbformat.write(notebook, folder / path.name)
+    bare, _ = ClearOutputPreprocessor().preprocess(notebook, {})
+    nbformat.write(bare, folder / path.name)
 
 
 if __name__ == "__main__":

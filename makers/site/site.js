@@ -19,9 +19,9 @@ const short = (label) => label.match(/\b[a-z]$/)?.[0]
 function placesOf(model, el) {
   const chosen = model.get("chosen");
   if (!chosen) {
-    const [texts, index] = [model.get("texts"), () => model.get("index")];
+    const texts = model.get("texts");
     const go = (words) => texts.includes(words) && model.set("index", texts.indexOf(words));
-    return { [unique(short(model.get("label")))]: [() => texts[index()], go] };
+    return { [unique(short(model.get("label")))]: [() => texts[model.get("index")], go] };
   }
   return Object.fromEntries(Object.keys(chosen).map((name) => [unique(name), [
     () => String(model.get("chosen")[name] ?? ""),

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from course_utils import widgets
 from course_utils.figures import WIDGET
-from makers import alive
+from makers import alive, publish
 from makers.lessons import title
 from makers.site import __main__ as site
 
@@ -76,9 +76,10 @@ def test_all_prose_and_all_that_was_printed_is_on_the_page(folder, ran, path):
     there = {}
     for word in words(page.text):
         there[word] = there.get(word, 0) + 1
+    _, published = publish.settings()
     for cell in ran(path).cells:
         if cell.cell_type == "markdown":
-            shown = markdown2html(alive.drawn(site.linked(cell.source)))
+            shown = markdown2html(alive.drawn(site.linked(cell.source, published)))
             for word in words(BeautifulSoup(shown, "html.parser").text):
                 there[word] = there.get(word, 0) - 1
     assert not [word for word, n in there.items() if n < 0]
