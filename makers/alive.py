@@ -8,6 +8,7 @@ import re
 from functools import partial, reduce
 from operator import getitem
 
+import nbformat
 from latex2mathml.converter import convert
 from nbclient import NotebookClient
 
@@ -31,6 +32,14 @@ def run(notebook, folder):
     client.execute(env=environment)
     first = notebook.cells[0]
     first.source = BADGE.sub("", first.source)  # they are pictures from elsewhere
+    return notebook
+
+
+def run_lesson(path):
+    """A lesson, run; it says so, as that takes a while."""
+    print(f"{path.stem}: running it ...", end=" ", flush=True)
+    notebook = run(nbformat.read(path, as_version=4), path.parent)
+    print("done")
     return notebook
 
 

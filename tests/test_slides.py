@@ -193,7 +193,7 @@ def test_links_lead_to_the_slides_of_the_next_lesson():
 
 
 def test_the_index_leads_to_what_is_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(slides, "run", lambda notebook, folder: notebook)
+    monkeypatch.setattr(slides, "run_lesson", read)
     monkeypatch.setattr(slides, "page", lambda notebook: "")
     for numbers, stems in ((["06"], ["06_grouped_query_attention"]), ([], LESSONS)):
         slides.main(*numbers, folder=tmp_path)

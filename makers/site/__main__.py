@@ -25,7 +25,7 @@ from sphinx.cmd.build import build_main
 
 from course_utils import questions
 from makers import publish
-from makers.alive import drawn, run, states, taken
+from makers.alive import drawn, run, run_lesson, states, taken
 from makers.lessons import ROOT, draws, is_exercise, lessons
 
 HERE = Path(__file__).parent
@@ -58,16 +58,12 @@ ONLY_THERE = {  # what a cell does that a page cannot: what to say of it
 
 
 def main(what="html", folder=ROOT / "site"):
-    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in lessons()}
     if what == "links":
+        stored = {path.stem: nbformat.read(path, as_version=4) for path in lessons()}
         with tempfile.TemporaryDirectory() as report:
-            build(notebooks, Path(report), "linkcheck")
+            build(stored, Path(report), "linkcheck")
         return
-    for name, notebook in notebooks.items():
-        print(f"{name}: running it ...", end=" ", flush=True)
-        run(notebook, ROOT / "notebooks")
-        print("done")
-    build(notebooks, folder)
+    build({path.stem: run_lesson(path) for path in lessons()}, folder)
     print(f"Open {os.path.relpath(folder / 'index.html')} in a browser.")
 
 

@@ -21,7 +21,7 @@ from nbformat.v4 import new_output
 from pygments.formatters import HtmlFormatter
 
 from course_utils.checks.quiz import pages
-from makers.alive import drawn, run, states, taken
+from makers.alive import drawn, run_lesson, states, taken
 from makers.lessons import ROOT, lessons, title
 from makers.slides.deck import deck, marks
 
@@ -33,10 +33,7 @@ def main(*numbers, folder=ROOT / "slides"):
     chosen = lessons(*numbers)
     folder.mkdir(exist_ok=True)
     for path in chosen:
-        print(f"{path.stem}: running it ...", end=" ", flush=True)
-        notebook = run(nbformat.read(path, as_version=4), path.parent)
-        (folder / f"{path.stem}.html").write_text(page(notebook), encoding="utf-8")
-        print("done")
+        (folder / f"{path.stem}.html").write_text(page(run_lesson(path)), encoding="utf-8")
     made = [path for path in lessons() if (folder / f"{path.stem}.html").exists()]
     (folder / "index.html").write_text(index(made), encoding="utf-8")
     print(f"Open {os.path.relpath(folder / 'index.html')} in a browser.")
