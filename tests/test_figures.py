@@ -7,7 +7,6 @@ import math
 from collections import Counter
 
 import matplotlib.colors
-import pandas as pd
 import pytest
 import torch
 from drawn import assert_nothing_is_cut_off, assert_only_what_changes_moves, plain, words
@@ -17,14 +16,15 @@ from PIL import Image
 from course_utils import figures
 from course_utils.attention import causal_mask, split_heads
 from course_utils.experiments.diversity import similarity
+from course_utils.experiments.results import Score
 from course_utils.figures.shapes import LETTERS
 from course_utils.geometry import Geometry
 
 WORDS = ["one", "key", "opens", "many"]
-ROWS = [
-    {"study": "A", "benchmark": "x", "mha": 10.0, "mqa": 8.0, "gqa": 9.5},
-    {"study": "A", "benchmark": "y", "mha": 20.0, "mqa": 21.0},
-    {"study": "B", "benchmark": "z", "mha": 5.0, "gqa": 5.5},
+SCORES = [
+    Score("A", "x", mha=10.0, mqa=8.0, gqa=9.5),
+    Score("A", "y", mha=20.0, mqa=21.0, gqa=None),
+    Score("B", "z", mha=5.0, mqa=None, gqa=5.5),
 ]
 MODELS = [
     Geometry("mine", 2, 8, 8, 4, d_model=32, max_context=9),
@@ -168,7 +168,7 @@ FIGURES = {
     "masks": ([causal_mask(2, 4), causal_mask(4, 4)], ["a", "b"]),
     "model_map": (MODELS, {"mine": (9, 9)}),
     "outgrowing": (16, 131072, 16 * 10**9, 8192, 38),
-    "published": (pd.DataFrame(ROWS), {"A": [1.46, -0.4]}),
+    "published": (SCORES, {"A": [1.46, -0.4]}),
     "questions": (DOORS, torch.tensor([7, 7, 9]), ASKED, ["colour", "size"], 1),
     "roofline": steps(1),
     "whole_steps": users(),
@@ -517,7 +517,7 @@ def test_every_number_of_a_sample_has_a_dot_and_their_mean_a_bar():
 
 def test_published_differences_are_those_of_the_table():
     """Lanes from below: B is 0, A is 1; MQA a little lower, GQA a little higher."""
-    axes = figures.published(pd.DataFrame(ROWS), {}).axes[0]
+    axes = figures.published(SCORES, {}).axes[0]
     marks, means = {}, {}
     for line in axes.lines:
         x, y = line.get_data()
@@ -536,21 +536,21 @@ def test_published_differences_are_those_of_the_table():
 
 @pytest.mark.parametrize("mqa, said", [(8.0, "A MQA −0.5"), (13.0, "A MQA +2.0")])
 def test_published_says_the_means_of_its_table(mqa, said):
-    alt = figures.published(pd.DataFrame([ROWS[0] | {"mqa": mqa}, *ROWS[1:]]), {}).alt
+    alt = figures.published([SCORES[0]._replace(mqa=mqa), *SCORES[1:]], {}).alt
     assert all(mean in alt for mean in (said, "A GQA −0.5", "B GQA +0.5"))
     assert "B MQA" not in alt  # nobody measured it
 
 
 @pytest.mark.parametrize("mqa, below", [(8.0, "1 of 1"), (13.0, "0 of 1")])
 def test_published_says_how_many_studies_saw_mqa_below(mqa, below):
-    figure = figures.published(pd.DataFrame([ROWS[0] | {"mqa": mqa}, *ROWS[1:]]), {})
+    figure = figures.published([SCORES[0]._replace(mqa=mqa), *SCORES[1:]], {})
     title = f"MQA’s mean lies below MHA’s in {below} studies"
     assert figure.axes[0].get_title(loc="left") == title
     assert title in figure.alt
 
 
 def test_perplexity_is_said_below_its_lane_and_drawn_nowhere():
-    plain, noted = (figures.published(pd.DataFrame(ROWS), x) for x in ({}, {"A": [1.46, -0.4]}))
+    plain, noted = (figures.published(SCORES, x) for x in ({}, {"A": [1.46, -0.4]}))
     note = "MQA’s perplexity (lower is better): +1.5 %, −0.4 %"
     (text,) = [t for t in noted.axes[0].texts if "perplexity" in t.get_text()]
     assert (
@@ -561,9 +561,9 @@ def test_perplexity_is_said_below_its_lane_and_drawn_nowhere():
     assert drawn[0] == drawn[1]
 
 
-@pytest.mark.parametrize("row", [{}, {"mqa": -40.0}, {"gqa": 40.0}])
-def test_every_published_mark_lies_inside(row):
-    axes = figures.published(pd.DataFrame([ROWS[0] | row, *ROWS[1:]]), {}).axes[0]
+@pytest.mark.parametrize("score", [{}, {"mqa": -40.0}, {"gqa": 40.0}])
+def test_every_published_mark_lies_inside(score):
+    axes = figures.published([SCORES[0]._replace(**score), *SCORES[1:]], {}).axes[0]
     low, high = axes.get_xlim()
     assert all(low < x < high for line in axes.lines[:-3] for x in line.get_xdata())
     left = [t.get_position()[0] for t in axes.texts]  # where a mean in numbers ends

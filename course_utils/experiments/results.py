@@ -3,10 +3,11 @@
 n query heads, g key/value heads, s tokens.
 """
 
+import csv
 import math
+from statistics import fmean
+from types import SimpleNamespace
 from typing import NamedTuple
-
-import pandas as pd
 
 from course_utils import data_path
 from course_utils.cost import decode_bytes, decode_flop, step_time
@@ -38,6 +39,45 @@ class Machine(NamedTuple):
     memory: float  # GB
 
 
+def rows(*parts, **where):
+    """The rows of a table in data/ in which these columns have these values.
+
+    Numbers are numbers, and what is empty is None.
+
+    >>> rows("machines.csv", machine="H100")[0].bandwidth_gb_s
+    3350
+    """
+    with data_path(*parts).open(encoding="utf-8", newline="") as file:
+        found = [{name: value(x) for name, x in row.items()} for row in csv.DictReader(file)]
+    return [
+        SimpleNamespace(**row)
+        for row in found
+        if all(row[name] == wanted for name, wanted in where.items())
+    ]
+
+
+def value(text):
+    """What a cell of a table says: a whole number, a number, a text, or None if it is empty.
+
+    >>> value("8"), value("0.5"), value("MHA"), value("")
+    (8, 0.5, 'MHA', None)
+    """
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text or None
+
+
+def by(name, rows, what):
+    """What each row has, in a list for each value of a column, the values in order."""
+    table = {}
+    for row in sorted(rows, key=lambda row: getattr(row, name)):
+        table.setdefault(getattr(row, name), []).append(getattr(row, what))
+    return table
+
+
 def accuracies(n_heads, steps, match="width", rate=0.005):
     """The share of right answers after training, from quality.csv: {g: a list, one a seed}.
 
@@ -47,10 +87,13 @@ def accuracies(n_heads, steps, match="width", rate=0.005):
     >>> accuracies(n_heads=8, steps=1800)[1]
     [0.634, 0.628, 0.63, 0.63, 0.619]
     """
-    rows = pd.read_csv(data_path("results", "quality.csv")).query("kv_rank == 0 and rate == @rate")
-    rows = rows[rows["match"].isin([match, "both"])].query("step == steps == @steps")
-    of_n = rows.query("n_heads == @n_heads").groupby("n_kv_heads")
-    return of_n.accuracy.apply(list).to_dict()
+    of_n = trained(n_heads=n_heads, kv_rank=0, rate=rate, steps=steps, step=steps)
+    return by("n_kv_heads", [row for row in of_n if row.match in (match, "both")], "accuracy")
+
+
+def trained(**where):
+    """The rows of quality.csv."""
+    return rows("results", "quality.csv", **where)
 
 
 def latent_accuracies(steps, rate=0.005):
@@ -61,9 +104,8 @@ def latent_accuracies(steps, rate=0.005):
     >>> list(latent_accuracies(600))
     [16, 32]
     """
-    rows = pd.read_csv(data_path("results", "quality.csv"))
-    rows = rows.query("kv_rank > 0 and rate == @rate and step == steps == @steps")
-    return rows.groupby("kv_rank").accuracy.apply(list).to_dict()
+    found = trained(rate=rate, steps=steps, step=steps)
+    return by("kv_rank", [row for row in found if row.kv_rank], "accuracy")
 
 
 def by_distance(window, full=0, steps=600):
@@ -74,9 +116,8 @@ def by_distance(window, full=0, steps=600):
     >>> [round(x, 2) for x in by_distance(window=8)[7]]
     [1.0, 1.0, 1.0, 1.0, 1.0]
     """
-    rows = pd.read_csv(data_path("results", "windows.csv"))
-    rows = rows.query("window == @window and full == @full and steps == @steps")
-    return rows.groupby("distance").right.apply(list).to_dict()
+    found = rows("results", "windows.csv", window=window, full=full, steps=steps)
+    return by("distance", found, "right")
 
 
 def curves(n_heads, steps):
@@ -88,13 +129,13 @@ def curves(n_heads, steps):
     >>> first_seed[:2]
     [(50, 0.135), (100, 0.301)]
     """
-    rows = pd.read_csv(data_path("results", "quality.csv"))
-    rows = rows.query("kv_rank == 0 and rate == 0.005 and match != 'parameters'")
-    rows = rows.query("n_heads == @n_heads and steps == @steps")
-    points = {g: [] for g in sorted(set(rows.n_kv_heads), reverse=True)}
-    for (g, _), run in rows.groupby(["n_kv_heads", "seed"]):
-        points[g].append(list(zip(run.step, run.accuracy, strict=True)))
-    return points
+    found = trained(n_heads=n_heads, kv_rank=0, rate=0.005, steps=steps)
+    points = {}
+    for row in sorted(found, key=lambda row: (-row.n_kv_heads, row.seed)):
+        if row.match != "parameters":
+            run = points.setdefault(row.n_kv_heads, {}).setdefault(row.seed, [])
+            run.append((row.step, row.accuracy))
+    return {g: list(runs.values()) for g, runs in points.items()}
 
 
 def conversions():
@@ -106,12 +147,10 @@ def conversions():
     >>> conversions()[4]["mean"][0.1]
     [0.961, 0.923, 0.952, 0.867, 0.944]
     """
-    rows = pd.read_csv(data_path("results", "conversion.csv"))
     table = {}
-    for (g, method, uptraining), of in rows.groupby(
-        ["n_kv_heads", "method", "uptraining"], sort=False
-    ):
-        table.setdefault(g, {}).setdefault(method, {})[uptraining] = list(of.accuracy)
+    for row in rows("results", "conversion.csv"):
+        of_method = table.setdefault(row.n_kv_heads, {}).setdefault(row.method, {})
+        of_method.setdefault(row.uptraining, []).append(row.accuracy)
     return table
 
 
@@ -124,10 +163,7 @@ FILES = {  # of each machine, as `make bench` names them
 
 def measured(what, machine, run, **where):
     """The rows that `make bench` wrote of a machine, called one by one or in a CUDA graph."""
-    rows = pd.read_csv(data_path("results", f"{what}_{FILES[machine]}.csv"))
-    for column, value in ({"run": run} | where).items():
-        rows = rows[rows[column] == value]
-    return rows
+    return rows("results", f"{what}_{FILES[machine]}.csv", run=run, **where)
 
 
 def decode_times(dtype, n_tokens, batch=1, machine="AMD EPYC"):
@@ -142,10 +178,10 @@ def decode_times(dtype, n_tokens, batch=1, machine="AMD EPYC"):
     ([1, 2, 4, 8, 16, 32], 3)
     """
     run = "graph" if machine == "H200" else "calls"
-    rows = measured("decode", machine, run, dtype=dtype, n_tokens=n_tokens, batch=batch)
-    rows = rows[rows.form != "KVCache.append"]
+    found = measured("decode", machine, run, dtype=dtype, n_tokens=n_tokens, batch=batch)
+    found = [row for row in found if row.form != "KVCache.append"]
     times, reading, computing = {}, {}, {}
-    for row in rows.sort_values("n_kv_heads", kind="stable").itertuples():
+    for row in sorted(found, key=lambda row: row.n_kv_heads):
         g, h, size = row.n_kv_heads, row.head_dim, {"float32": 4, "bfloat16": 2}[dtype]
         times.setdefault(row.form, {})[g] = row.low_ms, row.median_ms, row.high_ms
         n_bytes, n_flop = decode_bytes(g, h, n_tokens, size), decode_flop(row.n_heads, h, n_tokens)
@@ -164,13 +200,12 @@ def steps(n_tokens):
     >>> sorted(steps(8192).times["decoder"][8])
     [1, 2, 4, 8, 16, 32, 64]
     """
-    rows, times = measured("steps", "H200", "graph", n_tokens=n_tokens), {}
-    for row in rows.itertuples():
+    found, times = measured("steps", "H200", "graph", n_tokens=n_tokens), {}
+    for row in found:
         of_g = times.setdefault(row.form, {}).setdefault(row.n_kv_heads, {})
         of_g[row.batch] = row.low_ms, row.median_ms, row.high_ms
-    first = rows.groupby("n_kv_heads").first()
-    speeds = rows.bandwidth_gb_s.iloc[0], rows.peak_tflop_s.iloc[0]
-    return Steps(times, first.n_weights.to_dict(), *speeds)
+    n_weights = {g: of[0] for g, of in by("n_kv_heads", found, "n_weights").items()}
+    return Steps(times, n_weights, found[0].bandwidth_gb_s, found[0].peak_tflop_s)
 
 
 def latent_times():
@@ -184,7 +219,7 @@ def latent_times():
     ['absorbed', 'absorbed, SDPA', 'expanded', 'MHA', 'GQA-8', 'MQA']
     """
     times = {}
-    for row in measured("latent", "H200", "graph").itertuples():
+    for row in measured("latent", "H200", "graph"):
         heads = {row.n_heads: "MHA", 8: "GQA-8", 1: "MQA"}
         of = times.setdefault(row.form if row.kv_rank else heads[row.n_kv_heads], {})
         size = row.n_heads, row.n_new
@@ -192,18 +227,33 @@ def latent_times():
     return times
 
 
+class Score(NamedTuple):
+    """What a study says of one benchmark, in points; None where it says nothing."""
+
+    study: str
+    benchmark: str
+    mha: float
+    mqa: float | None
+    gqa: float | None
+
+
 def published():
-    """Scores of MHA, MQA and GQA in published studies, in points: a row for each benchmark.
+    """The `Score` of MHA, MQA and GQA in published studies, one for each benchmark.
 
     From published.csv, without its perplexities, and without MLA: `with_mla` has that. A test set
     that was decoded in two ways is one benchmark, with the mean of both scores.
 
-    >>> len(published()), published().study.nunique()
+    >>> len(published()), len({score.study for score in published()})
     (31, 6)
     """
-    rows = pd.read_csv(data_path("published.csv")).query("unit == 'points' and mla.isna()")
-    of_benchmark = rows.groupby(["study", "setting", "equal", "benchmark"], sort=False)
-    return of_benchmark[["mha", "mqa", "gqa"]].mean().reset_index()
+    decoded = {}
+    for row in rows("published.csv", unit="points", mla=None):
+        of = decoded.setdefault((row.study, row.setting, row.equal, row.benchmark), [])
+        of.append((row.mha, row.mqa, row.gqa))
+    return [
+        Score(study, benchmark, *(None if None in x else fmean(x) for x in zip(*of, strict=True)))
+        for (study, _, _, benchmark), of in decoded.items()
+    ]
 
 
 def perplexity():
@@ -214,11 +264,12 @@ def perplexity():
     >>> {study: [round(x, 1) for x in higher] for study, higher in perplexity().items()}
     {'Shazeer 2019': [1.5, 1.0]}
     """
-    higher, rows = {}, pd.read_csv(data_path("published.csv"))
-    for row in rows[rows.unit.str.endswith("perplexity")].itertuples():
-        is_log = row.unit == "ln perplexity"
-        ratio = math.exp(row.mqa - row.mha) if is_log else row.mqa / row.mha
-        higher.setdefault(row.study, []).append(100 * (ratio - 1))
+    higher = {}
+    for row in rows("published.csv"):
+        if row.unit.endswith("perplexity"):
+            is_log = row.unit == "ln perplexity"
+            ratio = math.exp(row.mqa - row.mha) if is_log else row.mqa / row.mha
+            higher.setdefault(row.study, []).append(100 * (ratio - 1))
     return higher
 
 
@@ -231,13 +282,14 @@ def with_mla():
     >>> with_mla().set_index(["setting", "attention"]).MMLU["large MoE, 420B tokens"].to_dict()
     {'MHA': 57.5, 'MLA': 59.0}
     """
-    rows = pd.read_csv(data_path("published.csv")).query("study == 'DeepSeek-V2 2024'")
+    import pandas as pd  # only here: it takes a kernel 22 MiB, and most lessons show no table
+
     models = {}
-    for row in rows.itertuples():
+    for row in rows("published.csv", study="DeepSeek-V2 2024"):
         for attention in ("MHA", "GQA", "MQA", "MLA"):
-            if not math.isnan(value := getattr(row, attention.lower())):
+            if (score := getattr(row, attention.lower())) is not None:
                 model = row.setting, attention, row.equal
-                models.setdefault(model, {})[row.benchmark] = value
+                models.setdefault(model, {})[row.benchmark] = score
     names = ["setting", "attention", "equal"]
     table = pd.DataFrame(models.values(), pd.MultiIndex.from_tuples(models, names=names))
     sizes = ["parameters", "active parameters", "cache of a token"]
@@ -253,6 +305,8 @@ def speeds():
     >>> list(speeds().study)
     ['Shazeer 2019', 'GQA 2023', 'GQA 2023', 'Raschka', 'FlashMLA']
     """
+    import pandas as pd
+
     return pd.read_csv(data_path("speeds.csv")).drop(columns="source")
 
 
@@ -260,7 +314,7 @@ def machines():
     """The `Machine` in each row of machines.csv, from a laptop to an H200: {name: Machine}.
 
     >>> machines()["H100"]
-    Machine(bandwidth=3350, float32=67.0, half=989.0, memory=80)
+    Machine(bandwidth=3350, float32=67, half=989, memory=80)
     """
-    rows = pd.read_csv(data_path("machines.csv")).drop(columns="source")
-    return {name: Machine(*ceilings) for name, *ceilings in rows.itertuples(index=False)}
+    found = [list(vars(row).values()) for row in rows("machines.csv")]
+    return {name: Machine(*ceilings) for name, *ceilings, _ in found}

@@ -1,6 +1,7 @@
 """Charts: points, lines and bars."""
 
 from collections import Counter
+from itertools import product
 from statistics import fmean
 
 from matplotlib.patches import Polygon
@@ -253,17 +254,17 @@ def model_map(models, named, year=None):
 
 
 @LOOK
-def published(rows, perplexity):
+def published(scores, perplexity):
     """What sharing cost in published studies: score minus MHA's, a mark for each benchmark.
 
-    rows: a table with study, benchmark, mha, mqa and gqa; mqa or gqa may be missing. perplexity,
-    which points cannot be averaged with, is said in words: {study: per cents above MHA's}.
+    scores: each has study, mha, mqa and gqa; mqa or gqa may be None. perplexity, which points
+    cannot be averaged with, is said in words: {study: per cents above MHA's}.
     """
-    deltas = {}
-    for study, of in rows.groupby("study", sort=False):
-        for kind in ("mqa", "gqa"):
-            if len(delta := (of[kind] - of.mha).dropna()):
-                deltas[study, kind] = delta.tolist()
+    studies, deltas = list(dict.fromkeys(score.study for score in scores)), {}
+    for study, kind in product(studies, ("mqa", "gqa")):
+        of = [(getattr(score, kind), score.mha) for score in scores if score.study == study]
+        if delta := [x - mha for x, mha in of if x is not None]:
+            deltas[study, kind] = delta
 
     def signed(x):
         return f"{x:+.1f}".replace("-", "−")
@@ -274,7 +275,6 @@ def published(rows, perplexity):
         study: "MQA’s perplexity (lower is better): " + ", ".join(f"{signed(x)} %" for x in higher)
         for study, higher in perplexity.items()
     }
-    studies = list(dict.fromkeys(rows.study))
     of_mqa = [fmean(x) for (_, kind), x in deltas.items() if kind == "mqa"]
     below = sum(mean < 0 for mean in of_mqa)
     title = f"MQA’s mean lies below MHA’s in {below} of {len(of_mqa)} studies"
