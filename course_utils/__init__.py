@@ -5,7 +5,10 @@ environment readies a machine; the folders read configs and checkpoints, measure
 """
 
 import difflib
+import gc
 from pathlib import Path
+
+gc.freeze()  # what was imported before, torch above all: to look through it takes 0.1 s each time
 
 SENTENCE = "one key opens many doors and one door needs many keys"  # the same in all lessons
 

@@ -1,5 +1,7 @@
 """Is this machine ready for the course: what is installed, which device, are widgets alive."""
 
+import ctypes
+import gc
 import html
 import os
 import platform
@@ -10,6 +12,7 @@ from typing import NamedTuple
 import anywidget
 import torch
 import traitlets
+from IPython import get_ipython
 from IPython.display import display
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -36,10 +39,28 @@ class Row(NamedTuple):
 
 
 def set_up():
-    """Make what a lesson prints the same everywhere: seeded, three digits, one thread."""
+    """Make what a lesson prints the same everywhere: seeded, three digits, one thread.
+
+    And after each cell give back what it no longer needs, so that many can share a machine.
+    """
     torch.manual_seed(0)
     torch.set_num_threads(1)
     torch.set_printoptions(precision=3, sci_mode=False)
+    if shell := get_ipython():
+        gc.freeze()  # what has been imported by now stays
+        shell.events.register("post_run_cell", give_back)  # once, however often it is called
+
+
+def give_back(cell=None):
+    """Give the machine back the memory of what was deleted or is out of reach.
+
+    Figures hold each other in circles, which Python finds only when it looks for them; and what is
+    free the C library keeps for later, unless glibc is told to trim it.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim:
+        trim(0)
 
 
 def device():

@@ -1,6 +1,7 @@
 """The report names each problem with its remedy."""
 
 import shutil
+import subprocess
 import sys
 import types
 from importlib import metadata
@@ -152,6 +153,67 @@ def test_set_up_makes_lessons_print_the_same(restore_torch):
     assert torch.equal(first, torch.randn(3))
     assert torch.get_num_threads() == 1
     assert str(torch.tensor([1 / 3, 1000.0])) == "tensor([   0.333, 1000.000])"
+
+
+SHELL = """
+from IPython.core.interactiveshell import InteractiveShell
+
+shell = InteractiveShell.instance()
+from course_utils import SENTENCE, checks, environment, figures, letters, progress, widgets
+
+environment.set_up()
+environment.set_up()
+"""
+MIB = """
+def mib():
+    with open("/proc/self/smaps_rollup") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if "Private_Dirty" in line)
+"""
+
+
+def said_by(program):
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.split()
+
+
+def test_after_a_cell_what_is_out_of_reach_is_gone_and_pictures_keep_no_pixels():
+    """Two pictures: one deleted, with its circle of references, one kept, but not what it drew."""
+    program = f"""{SHELL}
+import gc, weakref
+from matplotlib.backends.backend_agg import RendererAgg
+
+gc.disable()
+shell.user_ns["cards"] = cards = [figures.wiring(8, 2), figures.wiring(8, 4)]
+for card in cards:
+    figures.png(card)
+drawn = weakref.ref(cards.pop())
+del card
+print(drawn() is not None)
+shell.run_cell("pass")
+print(drawn() is None, not any(isinstance(x, RendererAgg) for x in gc.get_objects()))
+print(shell.events.callbacks["post_run_cell"].count(environment.give_back))
+"""
+    assert said_by(program) == ["True", "True", "True", "1"]
+
+
+def test_after_a_cell_the_machine_has_the_memory_back():
+    """Small pieces, every 1000th of them still in use: the C library would keep all of it."""
+    program = f"""{SHELL}{MIB}
+shell.run_cell("pass")
+before = mib()
+pieces = [bytearray(5000) for _ in range(40_000)]  # 191 MiB
+pieces = pieces[::1000]
+print(mib() - before > 150)
+shell.run_cell("pass")
+print(mib() - before < 20)
+"""
+    assert said_by(program) == ["True", "True"]
+
+
+def test_a_set_up_cell_imports_no_pandas():
+    """It takes 22 MiB and 0.15 s, and a class shares one machine."""
+    assert said_by(f"{SHELL}\nimport sys\nprint('pandas' in sys.modules)") == ["False"]
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Figures and flipbooks, on the kernel's side; what the browser does is in tests/browser."""
 
 import base64
+import gc
+import weakref
 
 import pytest
 import torch
@@ -133,6 +135,19 @@ def test_each_value_is_drawn_once_before_it_is_shown():
     drawn = []
     Flipbook(lambda x: drawn.append(x) or draw(x), "x", [3, 1, 2])
     assert drawn == [3, 1, 2]
+
+
+def test_only_one_figure_of_a_flipbook_is_there_at_a_time():
+    there, most = weakref.WeakSet(), []
+
+    def drawing(value):
+        gc.collect()
+        most.append(len(there))
+        there.add(figure := draw(value))
+        return figure
+
+    Flipbook(drawing, "x", [1, 2, 3, 4])
+    assert max(most) <= 1
 
 
 def test_alt_texts_are_the_figures_own_or_given():

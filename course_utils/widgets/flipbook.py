@@ -30,18 +30,17 @@ class Flipbook(Slider):
 
     def __init__(self, render, label, values, alt=None):
         values = list(values)
-        figures = [render(value) for value in values]
-        if not alt and not all(hasattr(figure, "alt") for figure in figures):
-            raise ValueError(
-                "the figures have no alt text; give alt=, a function from value to words"
-            )
-        super().__init__(
-            label,
-            values,
-            alts=[alt(value) for value in values] if alt else [f.alt for f in figures],
-            frames=[png(figure) for figure in figures],
-            width=max((figure.get_figwidth() for figure in figures), default=0) * CSS_DPI,
-        )
+        alts, frames, width = [], [], 0
+        for value in values:  # one figure at a time: each takes some megabytes
+            figure = render(value)
+            if not alt and not hasattr(figure, "alt"):
+                raise ValueError(
+                    "the figures have no alt text; give alt=, a function from value to words"
+                )
+            alts.append(alt(value) if alt else figure.alt)
+            frames.append(png(figure))
+            width = max(width, figure.get_figwidth() * CSS_DPI)
+        super().__init__(label, values, alts=alts, frames=frames, width=width)
 
     def offer(self, values, value):
         """Refuse: other values would need other pictures."""
