@@ -11,6 +11,7 @@ function render({ model, el }) {
   follow();
   el.classList.add("guess");
   el.append(element);
+  sayWhatWaits(el);
   el.dataset.ready = "true";
   return () => model.off("change", follow);
 }

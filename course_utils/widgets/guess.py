@@ -90,7 +90,8 @@ class Guess(Slider):
     '35 %'
     """
 
-    _esm = source("control.js", "guess.js")
+    _esm = source("control.js", "waiting.js", "guess.js")
+    _css = source("slider.css", "waiting.css")
     options = traitlets.Bool().tag(sync=True)
 
     def __init__(self, name):

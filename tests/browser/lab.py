@@ -1,5 +1,6 @@
 """A real JupyterLab in a real browser: start it, open a notebook, run it, look at it."""
 
+import asyncio
 import json
 import os
 import random
@@ -9,10 +10,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -117,6 +120,36 @@ def serving(program, folder, home, environment):
         yield lab
     finally:
         stop(server)
+
+
+@contextmanager
+def away(lab, seconds):
+    """The same lab further away: what goes there takes so much longer, and what comes back."""
+
+    async def carry(reader, writer):
+        later = asyncio.get_running_loop().call_later
+        while data := await reader.read(2**16):
+            later(seconds, writer.write, data)
+        later(seconds, writer.close)
+
+    async def meet(reader, writer):
+        there, back = await asyncio.open_connection("127.0.0.1", int(lab.url.rpartition(":")[2]))
+        with suppress(asyncio.CancelledError):  # at the end
+            await asyncio.gather(carry(reader, back), carry(there, writer))
+
+    async def serve():
+        server = await asyncio.start_server(meet, "127.0.0.1", 0)
+        port.set_result(server.sockets[0].getsockname()[1])
+        await asyncio.wrap_future(done)
+
+    port, done = Future(), Future()
+    thread = threading.Thread(target=asyncio.run, args=[serve()])
+    thread.start()
+    try:
+        yield lab._replace(url=f"http://127.0.0.1:{port.result(10)}")
+    finally:
+        done.set_result(None)
+        thread.join()
 
 
 def stop(server):
