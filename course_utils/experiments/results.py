@@ -70,10 +70,10 @@ def value(text):
     return text or None
 
 
-def by(name, rows, what):
+def by(name, found, what):
     """What each row has, in a list for each value of a column, the values in order."""
     table = {}
-    for row in sorted(rows, key=lambda row: getattr(row, name)):
+    for row in sorted(found, key=lambda row: getattr(row, name)):
         table.setdefault(getattr(row, name), []).append(getattr(row, what))
     return table
 
@@ -314,7 +314,14 @@ def machines():
     """The `Machine` in each row of machines.csv, from a laptop to an H200: {name: Machine}.
 
     >>> machines()["H100"]
-    Machine(bandwidth=3350, float32=67, half=989, memory=80)
+    Machine(bandwidth=3350, float32=67.0, half=989.0, memory=80)
     """
-    found = [list(vars(row).values()) for row in rows("machines.csv")]
-    return {name: Machine(*ceilings) for name, *ceilings, _ in found}
+    return {
+        row.machine: Machine(
+            row.bandwidth_gb_s,
+            float(row.float32_tflop_s),
+            float(row.half_tflop_s),
+            row.memory_gb,
+        )
+        for row in rows("machines.csv")
+    }
