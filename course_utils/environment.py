@@ -46,9 +46,10 @@ def set_up():
     torch.manual_seed(0)
     torch.set_num_threads(1)
     torch.set_printoptions(precision=3, sci_mode=False)
-    if shell := get_ipython():
+    shell = get_ipython()
+    if shell and give_back not in shell.events.callbacks["post_run_cell"]:
         gc.freeze()  # what has been imported by now stays
-        shell.events.register("post_run_cell", give_back)  # once, however often it is called
+        shell.events.register("post_run_cell", give_back)
 
 
 def give_back(cell=None):
