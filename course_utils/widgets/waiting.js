@@ -3,17 +3,14 @@
 const CHECK = /\bcheck\(\s*["']\d\d\./;
 
 async function sayWhatWaits(el) {
-  while (!el.isConnected) await new Promise(requestAnimationFrame);
+  for (let i = 0; i < 100 && !el.isConnected; i++) await new Promise(requestAnimationFrame);
   const notebook = el.closest(".jp-Notebook");
   if (!notebook || notebook.dataset.saysWhatWaits) return;
   notebook.dataset.saysWhatWaits = "true";
-  const isPrompt = ({ target }) => target.nodeType === 1 && target.matches(".jp-InputPrompt");
-  const observer = new MutationObserver((changes) => {
-    for (const { target } of changes.filter(isPrompt)) {
-      const cell = target.closest(".jp-CodeCell");
-      const waits = target.textContent.includes("*") && CHECK.test(cell.textContent);
-      cell.classList.toggle("check-waits", waits);
-    }
+  const look = () => notebook.querySelectorAll(".jp-CodeCell").forEach((cell) => {
+    const busy = cell.querySelector(".jp-InputPrompt")?.textContent.includes("*");
+    const waits = !!busy && CHECK.test(cell.querySelector(".jp-InputArea-editor")?.textContent);
+    cell.classList.toggle("check-waits", waits);
   });
-  observer.observe(notebook, { childList: true, subtree: true });
+  new MutationObserver(look).observe(notebook, { childList: true, subtree: true });
 }
