@@ -37,6 +37,12 @@ test: .venv/.browser .venv-live/.ready  ## everything that must pass
 test-colab: .venv/.browser .venv-colab/.ready  ## every lesson as in Google Colab: its versions, no clone
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/colab/test_*.py $(ARGS)
 
+STUDENTS ?= 40
+
+test-hub: .venv-hub/.ready  ## a class of 40 on a real JupyterHub, into data/results; fewer: make test-hub STUDENTS=6
+	.venv-hub/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+	STUDENTS="$(STUDENTS)" .venv-hub/bin/python -m pytest tests/hub/test_class.py $(ARGS)
+
 notebooks: .venv/.ready  ## run all lessons and store their outputs
 	COURSE_OUTPUTS=stored COURSE_PROGRESS=off OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False \
@@ -45,6 +51,9 @@ notebooks: .venv/.ready  ## run all lessons and store their outputs
 
 bench: .venv/.ready  ## what a token costs on this machine, a GPU if it has one, into data/results
 	OMP_NUM_THREADS=1 $(BIN)/python -m makers.decode_times
+
+bench-kernels: .venv/.ready  ## what each lesson takes of a machine, into data/results
+	$(BIN)/python -m makers.kernels
 
 bench-widgets: .venv/.browser  ## the flipbook against ipywidgets.interact, and the calculator, in a real browser
 	$(BIN)/python -m tests.browser.bench_flipbook
@@ -69,7 +78,7 @@ constraints: .venv/.ready  ## write down the versions now installed
 	$(BIN)/pip freeze --exclude-editable | sed -e 's/+cpu$$//' > constraints.txt
 
 clean:  ## remove what set-up made
-	rm -rf .venv .venv-colab .venv-live dist site slides
+	rm -rf .venv .venv-colab .venv-hub .venv-live dist site slides
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
@@ -92,6 +101,14 @@ help:
 	@$(PYTHON) start.py set-up .venv-live --constraint constraints.txt --editable . jupyterlab-rise==0.43.1
 	.venv-live/bin/pip install --quiet --disable-pip-version-check --no-deps jupyterlab_widgets==3.0.10
 
+# As the image for hubs is made, and what plays a class there; Node is a wheel, the proxy comes from npm.
+.venv-hub/.ready: deploy/requirements.txt tests/hub/requirements.txt pyproject.toml constraints.txt
+	rm -rf .venv-hub
+	@$(PYTHON) start.py set-up .venv-hub --constraint constraints.txt --requirement deploy/requirements.txt .
+	.venv-hub/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--requirement tests/hub/requirements.txt
+	.venv-hub/bin/npm install --loglevel=error --no-audit --no-fund --prefix .venv-hub configurable-http-proxy@5.3.0
+
 .DELETE_ON_ERROR:
 
-.PHONY: lab newer fresh assess slides slides-live site links test test-colab notebooks bench bench-widgets bench-site wheel publish unpublish constraints clean help
+.PHONY: lab newer fresh assess slides slides-live site links test test-colab test-hub notebooks bench bench-kernels bench-widgets bench-site wheel publish unpublish constraints clean help

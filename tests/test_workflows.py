@@ -49,7 +49,7 @@ def test_a_command_can_be_run_by_hand(name, command):
 
 
 def test_github_runs_the_tests_that_run_here():
-    here = re.findall(r"^make [a-z-]+$", (ROOT / ".ci" / "run").read_text(), flags=re.M)
+    here = re.findall(r"^make .+$", (ROOT / ".ci" / "run").read_text(), flags=re.M)
     there = [re.sub(r" PYTHON=\w+", "", command) for name, command in RUN if name == "test"]
     assert here == [command for command in there if command.startswith("make")] != []
 
