@@ -4,7 +4,7 @@ from statistics import median
 
 import nbformat
 import pytest
-from lessons import read
+from lessons import ROOT, read
 from playwright.sync_api import expect
 
 from .lab import (
@@ -34,7 +34,7 @@ WAITS = "getComputedStyle(cell, '::after')"
 def lesson(browser, lab):
     """The lesson, run; then a cell more, which keeps the kernel busy."""
     (lab.folder / "stop").unlink(missing_ok=True)
-    notebook = read(lab.folder / f"{LESSON}.ipynb")
+    notebook = read(ROOT / "notebooks" / f"{LESSON}.ipynb")
     notebook.cells.append(nbformat.v4.new_code_cell(""))
     nbformat.write(notebook, lab.folder / "far.ipynb")
     with away(lab, THERE) as far, new_page(browser) as page:
