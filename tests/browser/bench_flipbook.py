@@ -29,6 +29,7 @@ from statistics import median, quantiles
 from playwright.sync_api import TimeoutError, expect, sync_playwright
 
 from .lab import (
+    BUSY,
     ask_python,
     away,
     cell,
@@ -80,8 +81,6 @@ from course_utils.widgets import Calculator
 calculator = Calculator()
 calculator"""
 INTERACT = f"_ = ipywidgets.interact(inline, n=(0, {N_VALUES - 1}))"
-BUSY = """while not Path("stop").exists():
-    pass"""
 
 FLOOR = """() => {
     const box = document.createElement("div");

@@ -42,6 +42,9 @@ SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},
 }
+BUSY = """from pathlib import Path
+while not Path("stop").exists():
+    pass"""  # a cell that ends when somebody puts this file into the lab's folder
 # What a page knows of its notebook: JupyterLab run with --expose-app-in-browser gives us the app.
 PANEL = "jupyterapp.shell.currentWidget"
 CODE_CELLS = f"{PANEL}.content.widgets.filter(cell => cell.model.type === 'code')"

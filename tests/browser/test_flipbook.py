@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from .lab import (
+    BUSY,
     accessibility,
     ask_python,
     cell,
@@ -31,9 +32,6 @@ def render(n_heads):
 
 book = Flipbook(render, "K/V heads g", [1, 2, 4, 8], alt=lambda g: f"{g} bars of the same height")
 book"""
-BUSY = """
-while not Path("stop").exists():
-    pass"""
 FIRST, SECOND, THIRD, LAST = (f"{g} bars of the same height" for g in (1, 2, 4, 8))
 
 

@@ -13,6 +13,7 @@ from course_utils.widgets.step import Step
 
 from .bare import DARK, show
 from .lab import (
+    BUSY,
     accessibility,
     ask_python,
     cell,
@@ -160,9 +161,6 @@ from course_utils.widgets import Roof, Step
 machines = {MACHINES}
 roof = Roof(machines)
 roof"""
-BUSY = """
-while not Path("stop").exists():
-    pass"""
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from lessons import ROOT, read
 from playwright.sync_api import expect
 
 from .lab import (
+    BUSY,
     away,
     cell,
     flipbook,
@@ -24,9 +25,6 @@ from .lab import (
 
 LESSON = "06_grouped_query_attention"
 THERE, BACK = 0.1, 0.1  # seconds that are added on the way
-BUSY = """from pathlib import Path
-while not Path("stop").exists():
-    pass"""
 WAITS = "getComputedStyle(cell, '::after')"
 
 
