@@ -20,13 +20,13 @@ from jupyter_server.services.kernels.connection.base import (
 from yarl import URL
 
 from course_utils import ladder
+from course_utils.figures import WIDGET
 
 LESSON = "my_lessons/06_grouped_query_attention.ipynb"
 EXERCISE = "06.grouped_query_attention"
 GUESS, SAID = "06.reads", 1  # the question, and the place of its control: its first choice
 MISTAKE = "query head i reading K/V head i mod g"
 PROTOCOL = "v1.kernel.websocket.jupyter.org"
-WIDGET = "application/vnd.jupyter.widget-view+json"
 LAST = "pieces"  # of the names that the lesson gives
 PATIENCE = 180  # seconds that a student tries to get one thing done
 RIGHT = inspect.getsource(ladder.grouped_query_attention)
